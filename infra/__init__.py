@@ -1,0 +1,1 @@
+"""What touches the world: settings, wiring, Kafka, ClickHouse, HTTP and the command line."""

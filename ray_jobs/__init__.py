@@ -1,0 +1,1 @@
+"""What runs on a snapshot: Ray jobs that train and evaluate models."""

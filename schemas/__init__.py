@@ -1,0 +1,1 @@
+"""What was recorded: pydantic models and tables of constants, data only."""

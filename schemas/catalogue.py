@@ -1,0 +1,81 @@
+"""The one table of event types: name, version, data model and the topics where it stands."""
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from schemas import events as e
+from schemas import topics as t
+from schemas.topics import Topic
+from schemas.words import Frozen
+
+_SUBJECT = (t.EVENTS,)
+_CONTROL = (t.POLICIES, t.EVENTS, t.JUDGEMENTS)
+
+TOPICS_OF: dict[type[Frozen], tuple[Topic, ...]] = {
+    e.SubmissionReceived: _SUBJECT,
+    e.SubmissionEdited: _SUBJECT,
+    e.SubmissionWithdrawn: _SUBJECT,
+    e.SubmissionAnalysed: _SUBJECT,
+    e.VoteCast: _SUBJECT,
+    e.VoteRetracted: _SUBJECT,
+    e.ComparisonOffered: _SUBJECT,
+    e.PreferenceCast: _SUBJECT,
+    e.GoldenAnswerSet: _SUBJECT,
+    e.AuthorErased: _SUBJECT,
+    e.PolicyProposed: (t.POLICIES,),
+    e.PolicyApplied: _CONTROL,
+    e.SkillsEstimated: (t.ANNOTATORS, t.EVENTS),
+    e.ClockTicked: (t.EVENTS,),
+    e.VerdictReached: (t.VERDICTS,),
+    e.VerdictReopened: (t.VERDICTS,),
+    e.OverlapRequested: (t.VERDICTS,),
+    e.JudgementScored: (t.JUDGEMENTS,),
+    e.SliceEntered: (t.SLICES,),
+    e.SliceLeft: (t.SLICES,),
+    e.AnnotatorFlagged: (t.ANNOTATORS,),
+    e.AnnotatorCleared: (t.ANNOTATORS,),
+    e.SnapshotSealed: (t.RUNS,),
+    e.TrainingFinished: (t.RUNS,),
+    e.EvaluationFinished: (t.RUNS,),
+}
+
+
+@dataclass(frozen=True)
+class EventType:
+    """One event type at one version; `type` is the CloudEvents type on the wire."""
+
+    type: str
+    name: str
+    version: int
+    data: type[Frozen]
+    event: type[Frozen]
+    topics: tuple[Topic, ...]
+
+    @property
+    def doc(self) -> str:
+        return (self.data.__doc__ or "").strip()
+
+
+def split_type(type_: str) -> tuple[str, int]:
+    """`assay.VoteCast.v1` -> ("VoteCast", 1); ValueError if it is not of that form."""
+    prefix, name, version = type_.split(".")
+    if prefix != "assay" or not version.startswith("v") or not version[1:].isdecimal():
+        raise ValueError(f"not an Assay event type: {type_!r}")
+    return name, int(version[1:])
+
+
+def _event_types() -> dict[str, EventType]:
+    union, _ = get_args(e.AnyEvent)
+    found: dict[str, EventType] = {}
+    for event in get_args(union):
+        fields: dict[str, Any] = event.model_fields
+        (type_,) = get_args(fields["type"].annotation)
+        data = fields["data"].annotation
+        name, version = split_type(type_)
+        found[type_] = EventType(type_, name, version, data, event, TOPICS_OF[data])
+    return found
+
+
+EVENT_TYPES: dict[str, EventType] = _event_types()
+TYPE_OF: dict[type[Frozen], str] = {entry.data: entry.type for entry in EVENT_TYPES.values()}
+EVENT_OF: dict[type[Frozen], type[Frozen]] = {entry.data: entry.event for entry in EVENT_TYPES.values()}

@@ -1,0 +1,63 @@
+"""The bounded building blocks that every schema is made of: ids, names, counts, times."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
+UUID7_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
+SLICE_PATTERN = r"^[a-z]{2,3}/[a-z0-9_-]{1,64}/[a-z0-9_-]{1,64}$"
+
+TEXT_MAX_CHARACTERS = 100_000
+EMBEDDING_DIMENSIONS = 384
+MAX_OFFSET = 2**62
+
+
+def _utc(value: datetime) -> datetime:
+    if value.utcoffset() != timedelta(0):
+        raise ValueError("times are UTC: end them with Z")
+    return value
+
+
+EventId = Annotated[str, StringConstraints(pattern=UUID7_PATTERN)]
+SubjectId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+AnnotatorId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+Project = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+RunId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+SliceId = Annotated[str, StringConstraints(pattern=SLICE_PATTERN)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_MAX_CHARACTERS)]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+UtcTime = Annotated[AwareDatetime, AfterValidator(_utc)]
+
+Revision = Annotated[int, Field(ge=1, le=10_000)]
+Version = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000_000)]
+Partition = Annotated[int, Field(ge=0, le=100_000)]
+Offset = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
+MilliNats = Annotated[int, Field(ge=-100_000_000, le=100_000_000)]
+Milliseconds = Annotated[int, Field(ge=0, le=86_400_000)]
+Permille = Annotated[int, Field(ge=0, le=1_000)]
+#: 384 int8 values in base64, the quantised unit vector of one text.
+Embedding = Annotated[str, StringConstraints(min_length=512, max_length=512, pattern=r"^[A-Za-z0-9+/=]+$")]
+
+Kind = Literal["prompt", "completion", "context"]
+Label = Literal["good", "bad"]
+Verdict = Literal["approved", "rejected", "escalated"]
+Role = Literal["writer", "voter"]
+
+
+class Frozen(BaseModel):
+    """The ground of every schema: immutable, and unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_timedelta="iso8601")
+
+
+class Origin(Frozen):
+    """The record that a derived fact follows from, and the fact's place among that record's effects."""
+
+    partition: Partition
+    offset: Offset
+    index: Annotated[int, Field(ge=0, le=10_000_000)]

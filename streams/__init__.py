@@ -1,0 +1,1 @@
+"""What it means: pure folds from (state, record) to (state, effects)."""
