@@ -113,7 +113,8 @@ def main() -> None:
     from infra.settings import load
 
     try:
-        print(f"jars: {find(load(), lambda count: print(f'\r{count} files', end='', file=sys.stderr))}")
+        find(load(), lambda count: print(f"\r{count} files", end="", file=sys.stderr, flush=True))
+        print(file=sys.stderr)
     except (AssayError, OSError) as error:
         sys.exit(f"assay: {line(explain(error))}")
 
