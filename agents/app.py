@@ -10,6 +10,7 @@ import faust
 import structlog
 from faust.types import TP
 
+from agents.readiness import ready
 from agents.settings import WorkerSettings
 from agents.topology import AGENT_BY_NAME, Agent, AgentRunner
 from agents.transport import SCHEME, BatchSchema
@@ -49,6 +50,7 @@ def create_app(settings: WorkerSettings) -> faust.App:
     for name in settings.names:
         _add(app, AGENT_BY_NAME[name], settings)
     app.on_configured.connect(_settle_memory, weak=False)
+    app.on_rebalance_complete.connect(_tell_ready, weak=False)
     return app
 
 
@@ -72,6 +74,10 @@ def _follow_rebalances(app: faust.App, agent: Agent, runner: AgentRunner) -> Non
 
     app.on_partitions_assigned.connect(on_assigned, weak=False)
     app.on_before_shutdown.connect(on_shutdown, weak=False)
+
+
+def _tell_ready(*_: Any, **__: Any) -> None:
+    ready()
 
 
 def _settle_memory(*_: Any, **__: Any) -> None:

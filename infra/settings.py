@@ -92,7 +92,7 @@ def load() -> Settings:
     """The settings of this process. Raises AssayError that names the setting and where it came from."""
     from_file = _file()
     try:
-        return _World(**from_file)
+        return Settings(**dict(_World(**from_file)))
     except ValidationError as error:
         raise _refused(error) from error
     except SettingsError as error:
