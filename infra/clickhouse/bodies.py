@@ -32,7 +32,7 @@ def _zstd() -> _Decompressor:
 
 
 def _lz4() -> _Decompressor:
-    from lz4.frame import LZ4FrameDecompressor
+    from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
 
     return cast(_Decompressor, LZ4FrameDecompressor())
 

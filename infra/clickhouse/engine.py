@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import quote
 
 from infra import ports
 from infra.errors import AssayError, Exit
@@ -89,9 +90,9 @@ class Embedded:
         self._held = contextlib.ExitStack()
         self._clients: list[Client] = []
         self._guard = threading.Lock()
-        self._take(settings)
+        self._take()
 
-    def _take(self, settings: Settings) -> None:
+    def _take(self) -> None:
         if self._held.enter_context(held(self._files.lock)) is None:
             raise Held(Path(self.path), self._files.owner_pid())
         try:
@@ -179,6 +180,38 @@ def serving(settings: Settings) -> str | None:
     return f"http://{ports.HOST}:{port}" if port and ports.listens(port) else None
 
 
+def reach(settings: Settings) -> Store:
+    """The store, wherever it is open: the server, the gateway if one serves, else the embedded engine opened here.
+
+    Through the gateway the settings' token goes along, so that whoever has it may also write.
+    """
+    gateway = None if settings.clickhouse.url else serving(settings)
+    if gateway is None:
+        return open_store(settings)
+    token = settings.clickhouse.token
+    user = f"assay:{quote(token.get_secret_value(), safe='')}@" if token else ""
+    return Server(f"http://{user}{gateway.removeprefix('http://')}/{DATABASE}")
+
+
+@contextlib.contextmanager
+def asking(settings: Settings) -> Iterator["Client"]:
+    """A client for questions."""
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    with contextlib.closing(reach(settings)) as store:
+        try:
+            client = store.client(store.database)
+        except DatabaseError as error:
+            if error.code != 81:
+                raise
+            where = settings.data_dir / "clickhouse"
+            hint = "`assay serve` fills it from the log"
+            raise AssayError("the analytics store has no tables yet", where, hint=hint) from error
+        if isinstance(store, Embedded):
+            client.set_client_setting("readonly", "2")
+        yield client
+
+
 @contextlib.contextmanager
 def announced(settings: Settings) -> Iterator[None]:
     """While the block runs, other processes find the gateway."""
@@ -191,7 +224,8 @@ def announced(settings: Settings) -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """ClickHouse's own words, without stack trace, version and repeated prefix."""
+    """ClickHouse's own words, without stack trace, version and address."""
     text = str(error).split("Stack trace", maxsplit=1)[0]
     found = re.search(r"Code: \d+\. DB::.*", text, re.DOTALL)
-    return " ".join((found[0] if found else text).split())[:1_000]
+    words = " ".join((found[0] if found else text).split())
+    return re.sub(r"( \(version [^)]*\)+)?( \(for url [^)]*\))?$", "", words)[:1_000]

@@ -34,11 +34,10 @@ if TYPE_CHECKING:
 
 _LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 #: Parameters of the HTTP port that are no settings of the engine, or that mean nothing on it.
-_TRANSPORT = frozenset(
-    "query database default_format query_id user password session_id session_timeout session_check compress decompress "
-    "buffer_size wait_end_of_query client_protocol_version role quota_key enable_http_compression "
-    "send_progress_in_http_headers http_headers_progress_interval_ms cancel_http_readonly_queries_on_client_close "
-    "add_http_cors_header stacktrace close_session".split()
+_TRANSPORT = re.compile(
+    r"query|database|default_format|query_id|user|password|session_\w+|close_session|compress|decompress|buffer_size"
+    r"|wait_end_of_query|client_protocol_version|role|quota_key|enable_http_compression|send_progress_in_http_headers"
+    r"|http_headers_progress_interval_ms|cancel_http_readonly_queries_on_client_close|add_http_cors_header|stacktrace"
 )
 #: Settings that anyone may send: how results look, and limits (which can only be lowered).
 _HARMLESS = re.compile(
@@ -100,7 +99,7 @@ class Gateway:
     """The HTTP application. `status` is what stands at /assay/status."""
 
     def __init__(
-        self, store: Embedded, token: str | None, status: Callable[[], dict[str, Any]] = dict, bounds: Bounds = Bounds()  # noqa: B008
+        self, store: Embedded, token: str | None, status: Callable[[], dict[str, Any]] = dict, bounds: Bounds = Bounds()
     ) -> None:
         self.store = store
         self.bounds = bounds
@@ -139,7 +138,7 @@ class Gateway:
                 self._running.release()
         return all(taken)
 
-    async def _ping(self, request: Request) -> Response:
+    async def _ping(self, _: Request) -> Response:
         return Response("Ok.\n", media_type="text/plain")
 
     async def _show_status(self, request: Request) -> Response:
@@ -195,7 +194,9 @@ class Gateway:
         return Ask(
             statement=asked + b"\n" + body if asked and body else asked or body,
             parameters={name.removeprefix("param_"): text for name, text in fields.items() if name.startswith("param_")},
-            settings={name: text for name, text in fields.items() if name not in _TRANSPORT and not name.startswith("param_")},
+            settings={
+                name: text for name, text in fields.items() if not _TRANSPORT.fullmatch(name) and not name.startswith("param_")
+            },
             database=DATABASE if database in ("", "default") else database,
             default_format=fields.get("default_format") or request.headers.get("x-clickhouse-format") or "TabSeparated",
             query_id=query_id,
@@ -251,8 +252,7 @@ class Gateway:
             return self._selected(handle, normal, ask) if reads else self._changed(handle, normal, ask)
 
     def _judged(self, handle: "Connection", text: str, may_write: bool) -> str:
-        normal = handle.query("SELECT formatQuery({q:String})", "TabSeparatedRaw", params={"q": _escaped(text)}).bytes()
-        found: str = normal.decode("utf-8", "replace")[:-1]
+        found = _normal(handle, text)
         try:
             statements.check(found, may_write, self._forbidden)
         except statements.Refused as refused:
@@ -339,6 +339,18 @@ def _as_clickhouse() -> Iterator[None]:
         if found:
             wrapped.args = (said,)
         raise wrapped from error
+
+
+def _normal(handle: "Connection", text: str) -> str:
+    """The one statement in this text, as the engine's formatter writes it."""
+    try:
+        normal = handle.query("SELECT formatQuery({q:String})", "TabSeparatedRaw", params={"q": _escaped(text)}).bytes()
+    except Exception as error:  # chDB raises its own and RuntimeError alike
+        # The engine names the statement that we asked it with, which nobody else has seen.
+        said = re.sub(r":? In scope SELECT formatQuery.*\. \((\w+)\)$", r" (\1)", one_line(error))
+        raise RuntimeError(said) from None
+    found: str = normal.decode("utf-8", "replace")[:-1]
+    return found
 
 
 def _lines(handle: "Connection", query: str) -> list[str]:

@@ -151,7 +151,8 @@ def _quarantined(records: Sequence[Record]) -> Quarantined:
 
 
 def _headers(record: Record) -> str:
-    return orjson.dumps({name: bytes(value or b"").decode("utf-8", "backslashreplace") for name, value in record.headers}).decode()
+    texts = {name: bytes(value or b"").decode("utf-8", "backslashreplace") for name, value in record.headers}
+    return orjson.dumps(texts).decode()
 
 
 # --- for the insert ----------------------------------------------------------------------------
@@ -213,5 +214,3 @@ def checksum_sql(table: Table) -> str:
     columns = [_AS_TEXT.get(name, str)(f"`{name}`") for name in ("partition", *fields)]
     cells = ", ".join(f"toString({column})" for column in columns)
     return f"groupBitXor(halfMD5(concatWithSeparator('\\0', {cells})))"
-
-

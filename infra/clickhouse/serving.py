@@ -84,7 +84,8 @@ async def _run(sink: Sink, server: "_Uvicorn", listening: socket.socket, stop: a
 
 
 async def _when_ready(sink: Sink, server: "_Uvicorn", ready: Callable[[], None]) -> None:
-    while not (server.started and sink.started):
+    await sink.started.wait()
+    while not server.started:  # noqa: ASYNC110  # uvicorn has a flag and no event
         await asyncio.sleep(0.02)
     ready()
 
@@ -121,7 +122,7 @@ def _socket(port: int) -> Iterator[socket.socket]:
 
 
 def _status_app(status: Callable[[], dict[str, Any]]) -> Starlette:
-    async def show(request: Request) -> Response:
+    async def show(_: Request) -> Response:
         return Response(orjson.dumps(status()), media_type="application/json")
 
     return Starlette(routes=[Route("/assay/status", show)])

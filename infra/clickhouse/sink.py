@@ -90,14 +90,14 @@ class Place:
 class Sink:
     """Reads with a consumer of its own, without a group: only one sink writes to a store."""
 
-    def __init__(self, store: Store, bootstrap: str, limits: Limits = Limits(), tables: Sequence[Table] = SINK_TABLES) -> None:  # noqa: B008
+    def __init__(self, store: Store, bootstrap: str, limits: Limits = Limits(), tables: Sequence[Table] = SINK_TABLES) -> None:
         self.store = store
         self.bootstrap = bootstrap
         self.limits = limits
         self.tables = {table.topic.name: table for table in tables if table.topic}
         self.places: dict[TopicPartition, Place] = {}
         self.last_error = ""
-        self.started = False
+        self.started = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "sink")
         self._client: Client | None = None
 
@@ -110,7 +110,14 @@ class Sink:
         partitions = [place.status() for _, place in sorted(self.places.items())]
         buffered = sum(len(place.buffer) for place in self.places.values())
         rows = sum(place.stored_rows for place in self.places.values())
-        return {"started": self.started, "lag": self.lag, "rows": rows, "buffered_rows": buffered, "last_error": self.last_error, "partitions": partitions}
+        whole = {
+            "started": self.started.is_set(),
+            "lag": self.lag,
+            "rows": rows,
+            "buffered_rows": buffered,
+            "last_error": self.last_error,
+        }
+        return {**whole, "partitions": partitions}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Store until `stop`; then finish the insert that runs, and return. Raises where it cannot go on."""
@@ -141,7 +148,7 @@ class Sink:
         consumer.assign(partitions)
         for at, place in self.places.items():
             consumer.seek(at, place.position)
-        self.started = True
+        self.started.set()
         log.info("sink started", lag=self.lag, partitions=len(partitions))
 
     async def _threaded(self, function: Any, *arguments: Any) -> Any:
@@ -152,7 +159,8 @@ class Sink:
         assert self._client is not None
         asked = {"topic": topic}
         found = self._client.query(
-            f"SELECT `partition`, max(`offset`) + 1, count() FROM {table.name} WHERE topic = %(topic)s GROUP BY `partition`", asked
+            f"SELECT `partition`, max(`offset`) + 1, count() FROM {table.name} WHERE topic = %(topic)s GROUP BY `partition`",
+            asked,
         )
         stored = {partition: (following, 0, rows) for partition, following, rows in found.result_rows}
         notes = self._client.query(

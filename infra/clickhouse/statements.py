@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 #: Table functions that stay inside. Every other one that the engine knows is refused, so a new one is, too.
 INSIDE = frozenset(
-    "format generaterandom generateseries generate_series input merge null numbers numbers_mt primes values view "
-    "viewifpermitted zeros zeros_mt".split()
+    {"format", "generaterandom", "generateseries", "generate_series", "input", "merge", "null", "numbers", "numbers_mt"}
+    | {"primes", "values", "view", "viewifpermitted", "zeros", "zeros_mt"}
 )
 #: Not in `system.table_functions`, and they reach files or disks all the same.
 OUTSIDE = frozenset({"file", "disk", "python", "catboostevaluate", "structuretocapnprotoschema", "structuretoprotobufschema"})
@@ -19,7 +19,9 @@ OUTSIDE = frozenset({"file", "disk", "python", "catboostevaluate", "structuretoc
 READS = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "(", "CHECK"})
 WRITES = frozenset({"INSERT", "CREATE", "ALTER", "DROP", "OPTIMIZE", "TRUNCATE", "RENAME", "EXCHANGE", "DELETE", "UPDATE"})
 _CREATES = frozenset({"TABLE", "VIEW", "MATERIALIZED", "DATABASE", "OR", "TEMPORARY"})
-_FORBIDDEN = frozenset({"OUTFILE", "INFILE", "DICTIONARY", "FREEZE", "FETCH", "ATTACH", "BACKUP", "RESTORE", "DISK", "VOLUME", "PARALLEL"})
+_FORBIDDEN = frozenset(
+    {"OUTFILE", "INFILE", "DICTIONARY", "FREEZE", "FETCH", "ATTACH", "BACKUP", "RESTORE", "DISK", "VOLUME", "PARALLEL"}
+)
 _ENGINES = re.compile(r"(\w*MergeTree|Memory|Null|Log|TinyLog|StripeLog|Set|Join|Buffer|View|MaterializedView|Atomic|KeeperMap)")
 
 _TOKEN = re.compile(
