@@ -3,7 +3,7 @@
 An event is `Event[Literal["assay.<Name>.v<version>"], <Name>]`; `EVENTS_BY_TYPE` is the one table of them all.
 """
 
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import Field, StringConstraints, TypeAdapter
 
@@ -16,8 +16,8 @@ from schemas.words import (
     Frozen,
     Kind,
     Label,
-    Milliseconds,
     MilliNats,
+    Milliseconds,
     Name,
     Offset,
     Origin,

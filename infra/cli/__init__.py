@@ -1,0 +1,149 @@
+"""The command line: one table of commands, each imported only when it is called."""
+
+import contextlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from infra.errors import EXIT_CODES, AssayError, Exit, explain, line
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+# A command is a function that returns None or an exit code (see infra.errors).
+COMMANDS = (
+    ("demo", "infra.cli.demo:demo", "Real data through the whole system, and one report on it."),
+    ("up", "infra.cli.up:up", "Run the whole system in this terminal until Ctrl-C."),
+    ("down", "infra.cli.up:down", "Stop the system that runs on this data directory."),
+    ("kafka up", "infra.cli.kafka:up", "Start the managed broker and leave it running."),
+    ("kafka status", "infra.cli.kafka:status", "Whether the broker runs, where, and on which files."),
+    ("kafka down", "infra.cli.kafka:down", "Stop the managed broker."),
+    ("worker", "infra.cli.worker:worker", "Run the agents in one process."),
+    ("serve", "infra.cli.serve:serve", "Run the sink and the gateway to ClickHouse."),
+    ("ingest", "infra.cli.importing:ingest", "Send events, one JSON object a line."),
+    ("import", "infra.cli.importing:import_file", "Turn a file of another tool into events, and send them."),
+    ("replay", "infra.cli.replaying:replay", "Fold the log again from its beginning and print the result's hash."),
+    ("verify", "infra.cli.replaying:verify", "Check that the live state equals a replay of the log."),
+    ("sql", "infra.cli.analytics:sql", "Ask the analytics store."),
+    ("reconcile", "infra.cli.analytics:reconcile", "Compare the analytics store with the log, partition by partition."),
+    ("migrate", "infra.cli.analytics:migrate", "Bring the tables of the analytics store up to date."),
+    ("snapshot create", "infra.cli.snapshots:create", "Write an immutable set of the approved data."),
+    ("snapshot show", "infra.cli.snapshots:show", "Print the manifest of a snapshot."),
+    ("snapshot list", "infra.cli.snapshots:list_all", "List the snapshots."),
+    ("snapshot verify", "infra.cli.snapshots:verify", "Check the files of a snapshot against its manifest."),
+    ("train", "infra.cli.training:train", "Tune the small model on a snapshot."),
+    ("evaluate", "infra.cli.training:evaluate", "Compare the tuned model with the untouched one."),
+    ("runs", "infra.cli.training:runs", "List trainings and evaluations."),
+    ("policy show", "infra.cli.policies:show", "Print the policy in force."),
+    ("policy apply", "infra.cli.policies:apply", "Put a changed policy into force."),
+    ("policy log", "infra.cli.policies:log", "List every change of policy."),
+    ("quarantine list", "infra.cli.quarantine:list_all", "List the records that could not be handled."),
+    ("quarantine show", "infra.cli.quarantine:show", "Print one of them."),
+    ("quarantine replay", "infra.cli.quarantine:replay", "Send one of them again."),
+    ("quarantine discard", "infra.cli.quarantine:discard", "Note that one of them may stay unhandled."),
+    ("schema list", "infra.cli.schemas:list_all", "List topics and event types."),
+    ("schema show", "infra.cli.schemas:show", "Print the JSON Schema of an event type."),
+    ("schema check", "infra.cli.schemas:check", "Check that the committed schemas are those of the code."),
+    ("schema asyncapi", "infra.cli.schemas:asyncapi", "Print the AsyncAPI document."),
+    ("bench live", "infra.cli.bench:live", "Measure a worker against the floor of its consumer."),
+    ("config show", "infra.cli.config:show", "Print every setting."),
+    ("doctor", "infra.cli.doctor:doctor", "Look for what would keep the system from starting."),
+    ("version", "infra.cli.version:version", "Print the versions of Assay and of what it stands on."),
+)
+GROUPS = {
+    "kafka": "The managed broker.",
+    "snapshot": "Immutable sets of approved data.",
+    "policy": "The thresholds in force and their history.",
+    "quarantine": "Records that could not be handled.",
+    "schema": "Topics and event types.",
+    "bench": "Measurements.",
+    "config": "Settings.",
+}
+
+
+def main() -> None:
+    """The entry point of the command `assay`: one line on stderr for any error, and an exit code that says which."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    with contextlib.suppress(AttributeError):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+    try:
+        return _call(arguments)
+    except KeyboardInterrupt:
+        return _say(AssayError("interrupted", hint="run it again: what was done stays done", exit_code=Exit.INTERRUPTED))
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return Exit.OK
+    except Exception as error:
+        if debugging():
+            traceback.print_exc()
+        return _say(explain(error))
+
+
+def debugging() -> bool:
+    return "--debug" in sys.argv or bool(os.environ.get("ASSAY_DEBUG"))
+
+
+def _say(error: AssayError) -> int:
+    print(f"assay: {line(error)}", file=sys.stderr)
+    return error.exit_code
+
+
+def _call(arguments: Sequence[str]) -> int:
+    from cyclopts import CycloptsError
+
+    if not debugging():
+        # Libraries speak to logs, and only long-running commands have one.
+        logging.getLogger().addHandler(logging.NullHandler())
+    try:
+        code = app().meta(arguments)
+    except CycloptsError as error:
+        raise AssayError(str(error), hint="add --help to see what it takes") from error
+    return code if isinstance(code, int) else Exit.OK
+
+
+def app() -> "App":
+    from cyclopts import App, Parameter
+
+    made = App(
+        name="assay",
+        help="Decides, continuously and explainably, which human-written text is good enough to train a model on.",
+        help_epilogue="Exit codes: " + "; ".join(f"{int(code)} {meaning}" for code, meaning in EXIT_CODES.items()) + ".",
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+        version_flags=[],
+    )
+    _register(made)
+
+    @made.meta.default
+    def launch(
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        data_dir: Annotated[Path | None, Parameter(help="Folder of all data, logs, pids and ports.")] = None,
+        debug: Annotated[bool, Parameter(negative="", help="Show the traceback of an error.")] = False,
+    ) -> object:
+        if data_dir is not None:
+            os.environ["ASSAY_DATA_DIR"] = str(data_dir.expanduser().absolute())
+        return made(tokens)
+
+    return made
+
+
+def _register(made: "App") -> None:
+    from cyclopts import App
+
+    groups = {name: App(name=name, help=help, version_flags=[]) for name, help in GROUPS.items()}
+    for group in groups.values():
+        made.command(group)
+    for path, target, help in COMMANDS:
+        group_name, _, name = path.rpartition(" ")
+        parent = groups[group_name] if group_name else made
+        parent.command(target, name=name, help=help)

@@ -1,0 +1,74 @@
+"""How every command speaks: results on stdout, as a table or as one JSON object; progress on stderr only."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import orjson
+from cyclopts import Parameter
+from pydantic import BaseModel
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from infra.errors import Exit
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+T = TypeVar("T")
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object instead.")]
+DryRun = Annotated[bool, Parameter(name="--dry-run", negative="", help="Say what would be done, and do nothing.")]
+
+
+def emit(obj: T, json: bool, render: Callable[[T], RenderableType] = str) -> None:
+    """Print the result of a command: `obj` as JSON, or what `render` makes of it."""
+    if json:
+        sys.stdout.write(orjson.dumps(obj, default=_plain, option=orjson.OPT_INDENT_2).decode() + "\n")
+        sys.stdout.flush()
+    else:
+        _stdout().print(render(obj))
+
+
+def _stdout() -> Console:
+    # A pipe has no width: wide rows stay on one line, as grep wants them.
+    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=240)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if is_dataclass(value) or not isinstance(value, Iterable):
+        return str(value)
+    return list(value)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
+    """A plain table; a column whose name starts with `#` is of numbers and stands to the right."""
+    made = Table(title=title, title_justify="left", box=None, show_header=any(columns), header_style="bold", pad_edge=False)
+    for column in columns:
+        made.add_column(column.lstrip("#"), justify="right" if column.startswith("#") else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*("" if cell is None else str(cell) for cell in row))
+    return made
+
+
+def progress(json: bool = False) -> "Progress":
+    """A progress display on stderr; silent with --json and where nobody watches."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, disable=json or not console.is_terminal, transient=True)
+
+
+def note(text: str, json: bool = False) -> None:
+    """One line about what goes on, on stderr."""
+    if not json:
+        Console(stderr=True, highlight=False).print(text, style="dim")
+
+
+def holds(value: bool) -> Exit:
+    """The exit code of a check."""
+    return Exit.OK if value else Exit.FAILED

@@ -1,0 +1,1 @@
+"""Apache Kafka: its jars, its Java, the one broker that Assay manages, and the topics."""
