@@ -1,0 +1,119 @@
+"""The analysis agent: what a model sees in each text, recorded once as `SubmissionAnalysed`.
+
+It runs in a group of its own, since embedding is a thousand times slower than folding. A crash may analyse a text
+twice; the fold counts the first analysis of a revision, so nothing depends on two runs of a model being equal.
+"""
+
+import asyncio
+from collections.abc import AsyncIterable, Callable
+from typing import Any, NamedTuple
+
+import orjson
+import uuid_utils
+
+from agents.embedding import Analysis, Embedder, load_embedder
+from agents.publishing import Publisher, delivered, fact_headers, new_producer
+from agents.settings import WorkerSettings
+from schemas import events as e
+from schemas.catalogue import TYPE_OF
+from schemas.topics import EVENTS
+from schemas.wire import Undecodable, decode
+
+_ANALYSED = TYPE_OF[e.SubmissionAnalysed]
+_TEXT_TYPES = (b"assay.SubmissionReceived.v1", b"assay.SubmissionEdited.v1")
+
+#: Texts embedded between two acknowledgements, so that a crash repeats seconds of work and not minutes.
+CHUNK_TEXTS = 256
+
+
+class Wanted(NamedTuple):
+    """A revision to be analysed, and where its analysis belongs."""
+
+    subject: str
+    revision: int
+    text: str
+    time: Any
+    partition: int
+
+
+def wanted(records: list[Any]) -> list[Wanted]:
+    """The texts among these records. Others are skipped by their bytes, undecodable ones are the fold's to report."""
+    found: list[Wanted] = []
+    for raw in records:
+        if not any(type_ in raw.value[:400] for type_ in _TEXT_TYPES):
+            continue
+        try:
+            event = decode(raw.value)
+        except Undecodable:
+            continue
+        if isinstance(event.data, e.SubmissionReceived | e.SubmissionEdited):
+            revision = event.data.revision if isinstance(event.data, e.SubmissionEdited) else 1
+            found.append(Wanted(event.subject, revision, event.data.text, event.time, raw.partition))
+    return found
+
+
+def event_bytes(want: Wanted, analysis: Analysis, id_: str) -> bytes:
+    data = {"revision": want.revision, **analysis._asdict()}
+    envelope = {
+        "specversion": "1.0",
+        "id": id_,
+        "type": _ANALYSED,
+        "source": "assay/analysis",
+        "subject": want.subject,
+        "time": want.time,
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+    return orjson.dumps(envelope, option=orjson.OPT_UTC_Z)
+
+
+class AnalysisRunner:
+    """Embeds each new text and writes what it found into the partition that the text came from."""
+
+    def __init__(self, settings: WorkerSettings, fatal: Callable[[BaseException], None]) -> None:
+        self._settings = settings
+        self._fatal = fatal
+        self._producer: Any = None
+        self._embedder: Embedder | None = None
+
+    async def run(self, stream: AsyncIterable[Any]) -> None:
+        """Handle a stream of Faust events whose values are batches, until it ends."""
+        try:
+            async for event in stream:
+                await self._analyse(wanted(event.value))
+                event.ack()
+        except Exception as error:
+            self._fatal(error)
+
+    async def keep(self, partitions: set[int]) -> None:
+        """Nothing is held between batches."""
+
+    async def close(self) -> None:
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def _analyse(self, texts: list[Wanted]) -> None:
+        if self._producer is None:
+            self._producer = new_producer(self._settings.brokers)
+            await self._producer.start()
+        for start in range(0, len(texts), CHUNK_TEXTS):
+            chunk = texts[start : start + CHUNK_TEXTS]
+            found = await asyncio.to_thread(self._embed, [want.text for want in chunk])
+            await self._record(chunk, found)
+
+    def _embed(self, texts: list[str]) -> list[Analysis]:
+        if self._embedder is None:
+            self._embedder = load_embedder(self._settings.embedder)
+        distinct = list(dict.fromkeys(texts))
+        found = dict(zip(distinct, self._embedder.analyse(distinct), strict=True))
+        return [found[text] for text in texts]
+
+    async def _record(self, chunk: list[Wanted], found: list[Analysis]) -> None:
+        publisher = Publisher(self._producer)
+        for want, analysis in zip(chunk, found, strict=True):
+            id_ = str(uuid_utils.uuid7())
+            time = max(0, int(want.time.timestamp() * 1000))
+            value = event_bytes(want, analysis, id_)
+            place = (EVENTS.name, want.partition)
+            publisher.add(place, want.subject.encode(), value, time, fact_headers(id_, _ANALYSED))
+        await delivered(await publisher.send_all())

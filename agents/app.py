@@ -1,0 +1,83 @@
+"""The Faust app: `faust -A agents.app worker` runs the agents that `ASSAY_WORKER__AGENTS` names."""
+
+import gc
+import logging
+import os
+import sys
+from typing import Any
+
+import faust
+import structlog
+from faust.types import TP
+
+from agents.settings import WorkerSettings
+from agents.topology import AGENT_BY_NAME, Agent, AgentRunner
+from agents.transport import SCHEME, BatchSchema
+
+log = structlog.get_logger(__name__)
+
+#: Faults that only a restart can cure. The supervisor restarts a worker that ends with it.
+EXIT_FATAL = 70
+
+
+def end_process(error: BaseException) -> None:
+    """End before anything is acknowledged that was not handled; Faust's own way out would wait for those."""
+    log.error("worker stops", error=repr(error), hint="what was not acknowledged is handled after a restart")
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(EXIT_FATAL)
+
+
+def create_app(settings: WorkerSettings) -> faust.App:
+    """A Faust app with these agents. One consumer group for each set of agents: all its members read the same."""
+    app = faust.App(
+        "assay-" + "-".join(sorted(settings.names)),
+        broker=[f"{SCHEME}://{address}" for address in settings.brokers.split(",")],
+        store="memory://",
+        autodiscover=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        consumer_auto_offset_reset="earliest",
+        broker_max_poll_records=settings.batch_records,
+        consumer_max_fetch_size=4 * 1024 * 1024,
+        broker_commit_interval=1.0,
+        stream_buffer_maxsize=2,
+        web_enabled=bool(settings.web_port),
+        web_port=settings.web_port or 6066,
+        web_in_thread=False,
+    )
+    for name in settings.names:
+        _add(app, AGENT_BY_NAME[name], settings)
+    app.on_configured.connect(_settle_memory, weak=False)
+    return app
+
+
+def _add(app: faust.App, agent: Agent, settings: WorkerSettings) -> None:
+    runner = agent.runner(settings, end_process)
+    topic = app.topic(agent.source.name, schema=BatchSchema())
+
+    async def handle(stream: Any) -> None:
+        await runner.run(stream.noack().events())
+
+    app.agent(topic, name=agent.name, concurrency=1)(handle)
+    _follow_rebalances(app, agent, runner)
+
+
+def _follow_rebalances(app: faust.App, agent: Agent, runner: AgentRunner) -> None:
+    async def on_assigned(_: Any, assigned: set[TP], **kwargs: Any) -> None:
+        await runner.keep({tp.partition for tp in assigned if tp.topic == agent.source.name})
+
+    async def on_shutdown(*_: Any, **kwargs: Any) -> None:
+        await runner.close()
+
+    app.on_partitions_assigned.connect(on_assigned, weak=False)
+    app.on_before_shutdown.connect(on_shutdown, weak=False)
+
+
+def _settle_memory(*_: Any, **__: Any) -> None:
+    """State is millions of long-lived objects: scanning them again and again is what the collector must not do."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
+app = create_app(WorkerSettings())

@@ -1,0 +1,29 @@
+"""A stretch of one partition's log, read without a group: recovery, replay and verify use it."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from agents.publishing import MAX_MESSAGE_BYTES, Place
+
+
+async def read_range(brokers: str, place: Place, start: int, end: int) -> AsyncIterator[list[Any]]:
+    """Batches of aiokafka's ConsumerRecords with start <= offset < end, in order."""
+    if start >= end:
+        return
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=brokers.split(","), enable_auto_commit=False, max_partition_fetch_bytes=MAX_MESSAGE_BYTES
+    )
+    await consumer.start()
+    try:
+        partition = TopicPartition(*place)
+        consumer.assign([partition])
+        consumer.seek(partition, start)
+        while start < end:
+            records = (await consumer.getmany(partition, timeout_ms=500)).get(partition, [])
+            if records:
+                start = records[-1].offset + 1
+                yield [record for record in records if record.offset < end]
+    finally:
+        await consumer.stop()

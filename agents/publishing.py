@@ -1,0 +1,88 @@
+"""Facts to Kafka at speed: batches built here, deliveries awaited by whoever acknowledges."""
+
+import asyncio
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import murmur2
+
+from schemas.wire import headers
+
+MAX_BATCH_BYTES = 512 * 1024
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+Place = tuple[str, int]
+Headers = list[tuple[str, bytes]]
+
+
+@lru_cache(maxsize=1 << 17)
+def partition_of(key: str, partitions: int) -> int:
+    """Kafka's default partitioner for this key."""
+    return int((murmur2(key.encode()) & 0x7FFFFFFF) % partitions)
+
+
+def new_producer(brokers: str, **options: Any) -> AIOKafkaProducer:
+    """An idempotent producer with lz4 and room for large state rows."""
+    settings: dict[str, Any] = {
+        "enable_idempotence": True,
+        "compression_type": "lz4",
+        "max_batch_size": MAX_BATCH_BYTES,
+        "max_request_size": MAX_MESSAGE_BYTES,
+        "request_timeout_ms": 30_000,
+    }
+    return AIOKafkaProducer(bootstrap_servers=brokers.split(","), **(settings | options))
+
+
+class Publisher:
+    """Collects messages per partition; `delivered` gives what to await for all that was added so far."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self._producer = producer
+        self._open: dict[Place, Any] = {}
+        self._full: list[tuple[Place, Any]] = []
+        self._sent: list[asyncio.Future[Any]] = []
+        #: Two senders at once would put batches of one partition out of order.
+        self._sending = asyncio.Lock()
+
+    def add(self, place: Place, key: bytes | None, value: bytes | None, time: int, with_headers: Headers) -> None:
+        """Add one message; `time` in milliseconds. Never blocks: call `send` between batches."""
+        batch = self._open.get(place)
+        if batch is None:
+            batch = self._open[place] = self._producer.create_batch()
+        if batch.append(timestamp=time, key=key, value=value, headers=with_headers) is not None:
+            return
+        self._full.append((place, batch))
+        batch = self._open[place] = self._producer.create_batch()
+        if batch.append(timestamp=time, key=key, value=value, headers=with_headers) is None:
+            raise ValueError(f"a message of {len(value or b'')} bytes does not fit into a batch for {place[0]}")
+
+    async def send(self) -> None:
+        """Hand full batches to the producer; waits while its buffer is full."""
+        async with self._sending:
+            full, self._full = self._full, []
+            for (topic, partition), batch in full:
+                self._sent.append(await self._producer.send_batch(batch, topic, partition=partition))
+
+    async def send_all(self) -> list[asyncio.Future[Any]]:
+        """Hand over everything; the futures of all deliveries since the last call."""
+        self._full += [(place, batch) for place, batch in self._open.items() if batch.record_count()]
+        self._open = {}
+        await self.send()
+        sent, self._sent = self._sent, []
+        return sent
+
+
+async def delivered(futures: Iterable[asyncio.Future[Any]]) -> None:
+    """Wait for these deliveries; raises the first that failed."""
+    await asyncio.gather(*futures)
+
+
+@lru_cache(maxsize=256)
+def _type_header(type_: str) -> tuple[str, bytes]:
+    return headers("", type_)[1]
+
+
+def fact_headers(id_: str, type_: str) -> Headers:
+    return [("ce_id", id_.encode()), _type_header(type_)]

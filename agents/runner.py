@@ -1,0 +1,190 @@
+"""Runs any projection as a Faust agent over batches: fold, publish, write state rows, acknowledge.
+
+Order is everything: effects are delivered, then the state rows that include them are durable, and only then is a
+batch acknowledged. A crash in between repeats effects (their ids and origins are the same) and never loses one.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterable, Callable
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import structlog
+from aiokafka import AIOKafkaProducer
+
+from agents.log_reading import read_range
+from agents.publishing import Publisher, delivered, fact_headers, new_producer, partition_of
+from agents.quarantine import Quarantine
+from agents.settings import WorkerSettings
+from agents.state_log import Row, StateLog
+from schemas.wire import Undecodable, decode
+from streams.projection import CONTROL_KEY, AnyProjection, AnyState, Effect, Record, facts, restore, row_bytes
+
+log = structlog.get_logger(__name__)
+
+
+class Partition:
+    """One partition's state in memory, where its rows go, and the batches not acknowledged yet."""
+
+    def __init__(self, state: AnyState, rows: StateLog) -> None:
+        self.state = state
+        self.rows = rows
+        self.unacknowledged: list[Any] = []
+
+
+class Flush(NamedTuple):
+    """What one partition has to make durable, as of one instant between two batches."""
+
+    partition: Partition
+    rows: list[Row]
+    events: list[Any]
+
+
+class Runner:
+    """One projection in one worker, over the partitions that the worker is given."""
+
+    def __init__(
+        self, projection: AnyProjection, settings: WorkerSettings, fatal: Callable[[BaseException], None]
+    ) -> None:
+        """`fatal` is called once for what only a restart can cure; it does not return."""
+        self.projection = projection
+        self.folded = 0
+        self._settings = settings
+        self._fatal = fatal
+        self._count = 0
+        self._partitions: dict[int, Partition] = {}
+        self._producer: AIOKafkaProducer | None = None
+        self._publisher: Publisher
+        self._quarantine: Quarantine
+        self._flushing: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+
+    async def run(self, stream: AsyncIterable[Any]) -> None:
+        """Handle a stream of Faust events whose values are batches, until it ends.
+
+        Faust acknowledges what an agent raised on, so an error must end the process before that.
+        """
+        try:
+            async for event in stream:
+                await self.process(event)
+        except Exception as error:
+            self._fatal(error)
+
+    async def process(self, event: Any) -> None:
+        """Fold one batch and hand its effects to the producer; it is acknowledged after the next flush."""
+        await self._start()
+        records = event.value
+        partition = await self._partition(records[0])
+        self._fold(partition, records)
+        partition.unacknowledged.append(event)
+        await self._publisher.send()
+        self._quarantine.check(records)
+
+    async def keep(self, partitions: set[int]) -> None:
+        """After a rebalance: forget the partitions that are no longer ours."""
+        async with self._lock:
+            for number in [number for number in self._partitions if number not in partitions]:
+                await self._partitions.pop(number).rows.close()
+
+    async def close(self) -> None:
+        """Flush what is folded, then let go of every partition."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._flushing
+            await self.flush()
+        await self.keep(set())
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def _start(self) -> None:
+        if self._flushing is not None:
+            return
+        self._producer = new_producer(self._settings.brokers)
+        await self._producer.start()
+        self._count = len(await self._producer.partitions_for(self.projection.source.name))
+        self._publisher = Publisher(self._producer)
+        self._quarantine = Quarantine(self._publisher, self.projection.name, self._settings.quarantine_limit)
+        self._flushing = asyncio.create_task(self._flush_forever())
+
+    # --- recovery ------------------------------------------------------------------------------
+
+    async def _partition(self, first: Any) -> Partition:
+        partition = self._partitions.get(first.partition)
+        if partition is None:
+            partition = self._partitions[first.partition] = await self._recover(first)
+        return partition
+
+    async def _recover(self, first: Any) -> Partition:
+        """The state rows, then the tail of the log up to the record at hand; a lost state topic is all tail."""
+        rows = StateLog(self._settings.brokers, self.projection, first.partition)
+        found = await rows.open()
+        state = restore(self.projection, ((key.decode(), value) for key, value in found.items()))
+        partition = Partition(state, rows)
+        behind = max(0, first.offset - state.position - 1)
+        log.info("recovered", projection=self.projection.name, partition=first.partition, rows=len(found), behind=behind)
+        if behind:
+            place = (first.topic, first.partition)
+            async for records in read_range(self._settings.brokers, place, state.position + 1, first.offset):
+                self._fold(partition, records)
+                await self._publisher.send()
+        return partition
+
+    # --- folding -------------------------------------------------------------------------------
+
+    def _fold(self, partition: Partition, records: list[Any]) -> None:
+        apply, state = self.projection.apply, partition.state
+        for raw in records:
+            if raw.offset <= state.position:
+                continue
+            try:
+                event = decode(raw.value)
+            except Undecodable as error:
+                self._quarantine.put(raw, error.code, str(error))
+                continue
+            record = Record(raw.partition, raw.offset, crc32(raw.value), event)
+            state, effects, refusal = apply(state, record)
+            if effects:
+                self._publish(record, effects)
+            if refusal is not None:
+                self._quarantine.put(raw, refusal.code, refusal.reason)
+        partition.state = state
+        self.folded += len(records)
+
+    def _publish(self, record: Record, effects: list[Effect]) -> None:
+        time = max(0, int(record.event.time.timestamp() * 1000))
+        subject, add = record.event.subject, self._publisher.add
+        for fact in facts(self.projection, record, effects):
+            same_key = fact.key == subject
+            number = record.partition if same_key else partition_of(fact.key, self._count)
+            add((fact.topic, number), fact.key.encode(), fact.value, time, fact_headers(fact.id, fact.type))
+
+    # --- making it durable ---------------------------------------------------------------------
+
+    async def _flush_forever(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(self._settings.flush_seconds)
+                await self.flush()
+        except Exception as error:
+            self._fatal(error)
+
+    async def flush(self) -> None:
+        """Make everything folded so far durable and acknowledge it. Folding goes on meanwhile."""
+        async with self._lock:
+            flushes = [self._snapshot(partition) for partition in self._partitions.values() if partition.unacknowledged]
+            await delivered(await self._publisher.send_all())
+            for flush in flushes:
+                await flush.partition.rows.write(flush.rows)
+                for event in flush.events:
+                    event.ack()
+
+    def _snapshot(self, partition: Partition) -> Flush:
+        """The rows changed since the last flush, encoded now: no await between them and the position they carry."""
+        state = partition.state
+        rows = [(key.encode(), row_bytes(self.projection, state, key)) for key in state.touched]
+        rows.append((CONTROL_KEY.encode(), row_bytes(self.projection, state, CONTROL_KEY)))
+        state.touched = {}
+        events, partition.unacknowledged = partition.unacknowledged, []
+        return Flush(partition, rows, events)

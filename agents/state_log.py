@@ -1,0 +1,69 @@
+"""State rows of one partition in its compacted topic: fenced writes, and recovery that cannot stall.
+
+The transactional producer is there for its fence alone: whoever opens the log makes every earlier owner's writes
+fail, so a worker that slept through a rebalance cannot put an older row over a newer one.
+"""
+
+import uuid
+from collections.abc import Iterable
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from agents.publishing import MAX_MESSAGE_BYTES, Publisher, delivered, new_producer
+from streams.projection import AnyProjection, topic_of
+
+FENCE_KEY = b"~fence"
+
+Row = tuple[bytes, bytes]
+
+
+class StateLog:
+    """The state rows of one projection's partition."""
+
+    def __init__(self, brokers: str, projection: AnyProjection, partition: int) -> None:
+        self._brokers = brokers
+        self._place = (topic_of(projection).name, partition)
+        self._producer: AIOKafkaProducer = new_producer(
+            brokers, transactional_id=f"{projection.name}-{partition}", transaction_timeout_ms=60_000
+        )
+
+    async def open(self) -> dict[bytes, bytes]:
+        """Fence earlier owners, then read the newest row of every key."""
+        await self._producer.start()
+        fence = uuid.uuid4().bytes
+        await self.write([(FENCE_KEY, fence)])
+        rows = await self._read_until(fence)
+        del rows[FENCE_KEY]
+        return rows
+
+    async def write(self, rows: Iterable[Row]) -> None:
+        """Replace these rows, all or none; returns once they are durable. Raises ProducerFenced for a zombie."""
+        async with self._producer.transaction():
+            publisher = Publisher(self._producer)
+            for key, value in rows:
+                publisher.add(self._place, key, value, 0, [])
+            await delivered(await publisher.send_all())
+
+    async def close(self) -> None:
+        await self._producer.stop()
+
+    async def _read_until(self, fence: bytes) -> dict[bytes, bytes]:
+        """Read from the start to our own fence: an end offset may belong to a marker or to a compacted row."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._brokers.split(","),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
+        )
+        await consumer.start()
+        try:
+            place = TopicPartition(*self._place)
+            consumer.assign([place])
+            await consumer.seek_to_beginning(place)
+            rows: dict[bytes, bytes] = {}
+            while rows.get(FENCE_KEY) != fence:
+                for record in (await consumer.getmany(place, timeout_ms=500)).get(place, []):
+                    rows[record.key] = record.value
+            return rows
+        finally:
+            await consumer.stop()

@@ -1,0 +1,127 @@
+"""The batch transport: Faust's aiokafka driver, handing each fetched batch of a partition over as one message.
+
+Faust spends two tasks on every message; one message a batch makes that cost vanish and keeps groups, rebalancing,
+flow control, commits, web and sensors. A batch's offset is that of its last record, so committing a batch's
+offset commits the batch.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar
+
+from faust import Schema
+from faust.transport.drivers import TRANSPORTS
+from faust.transport.drivers.aiokafka import Consumer, Transport
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage, Message
+
+#: The broker URL's scheme that chooses this transport, as in `assay://127.0.0.1:9092`.
+SCHEME = "assay"
+
+
+class BatchConsumer(Consumer):
+    """Yields ConsumerMessages whose value is the list of a partition's fetched records, in offset order."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: Per partition, the last offsets of the batches handed out and not yet committed, oldest first.
+        self._in_flight: dict[TP, deque[int]] = {}
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
+        records, active = await self._wait_next_records(timeout)
+        generation = self.app.consumer_generation_id
+        if records is None or self.should_stop:
+            return
+        if not self.flow_active:
+            await self._seek_back()
+            return
+        for tp, batch in records.items():
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return  # a rebalance: whoever gets the partition reads these again
+            if batch and (active is None or tp in active or tp in self._buffered_partitions):
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                self._in_flight.setdefault(tp, deque()).append(batch[-1].offset)
+                yield tp, self._batch_message(tp, batch, generation)
+
+    async def _seek_back(self) -> None:
+        """Fetched while flow was stopped: go back to the committed offsets, or these records would be skipped."""
+        try:
+            await self.perform_seek()
+        except Exception as error:  # the next rebalance seeks as well, so this is no reason to stop
+            self.log.warning("cannot seek back to the committed offsets: %r", error)
+
+    def _batch_message(self, tp: TP, batch: list[Any], generation: int) -> ConsumerMessage:
+        last = batch[-1]
+        return ConsumerMessage(
+            last.topic,
+            last.partition,
+            last.offset,
+            last.timestamp / 1000.0,
+            last.timestamp_type,
+            [],
+            None,
+            batch,
+            None,
+            0,
+            sum(record.serialized_value_size for record in batch),
+            tp,
+            generation_id=generation,
+        )
+
+    def ack(self, message: Message) -> bool:
+        """Acknowledge a batch, unless it is of an earlier generation.
+
+        Faust acknowledges what it skips after a rebalance. The same records were fetched again by then, and that
+        acknowledgement would commit them before anybody has handled them.
+        """
+        if message.generation_id != self.app.consumer_generation_id:
+            self._unacked_messages.discard(message)
+            message.acked = True
+            return False
+        return super().ack(message)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """One past the last batch before the first that is not acknowledged: batches commit in order."""
+        in_flight, acked = self._in_flight.get(tp), self._acked_index[tp]
+        done: int | None = None
+        while in_flight and in_flight[0] in acked:
+            done = in_flight.popleft()
+            acked.discard(done)
+        if done is None:
+            return None
+        self._acked[tp] = [offset for offset in self._acked[tp] if offset > done]
+        return done + 1
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Every batch is a gap of its own length to the offset book-keeping, which `_new_offset` replaces."""
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await super().on_partitions_revoked(revoked)
+        for tp in revoked:
+            self._in_flight.pop(tp, None)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        # Batches of an earlier generation are never acknowledged in this one; they would block its commits.
+        self._in_flight.clear()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+
+class BatchTransport(Transport):
+    Consumer: ClassVar[type[BatchConsumer]] = BatchConsumer
+
+
+class BatchSchema(Schema):
+    """Hands a batch to the agent as it is: decoding is the agent's, record by record."""
+
+    def compile(self, app: Any, **_: Any) -> Any:
+        create_event = app.create_event
+
+        async def decode(message: Message, **_: Any) -> Any:
+            return create_event(None, message.value, message.headers, message)
+
+        return decode
+
+
+TRANSPORTS.aliases[SCHEME] = f"{__name__}:BatchTransport"
+
+__all__ = ["SCHEME", "BatchConsumer", "BatchSchema", "BatchTransport"]

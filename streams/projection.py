@@ -1,0 +1,168 @@
+"""What every fold has in common: records in, state and effects out, positions beside state.
+
+`apply` is pure in effect, not in memory: it consumes the state that it is given (as a move) and returns the
+next one, and callers only ever use what was returned. It has no I/O, clock, randomness or set order.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import orjson
+
+from schemas.events import AnyEvent
+from schemas.identity import derived_id
+from schemas.topics import Topic, state_topic
+
+Json = dict[str, Any]
+RowT = TypeVar("RowT")
+ControlT = TypeVar("ControlT")
+
+#: The key of the state row that holds a partition's position and what its control records said.
+CONTROL_KEY = "~control"
+NOWHERE = -1
+
+
+class Record(NamedTuple):
+    """One event at its place in the log; `digest` is a checksum of its bytes, to tell apart what shares an id."""
+
+    partition: int
+    offset: int
+    digest: int
+    event: AnyEvent
+
+
+class Effect(NamedTuple):
+    """A fact that a fold asks to be published; `data` without its origin, which its place in the step gives."""
+
+    topic: str
+    key: str
+    type: str
+    data: Json
+
+
+class Refusal(NamedTuple):
+    """A well-formed record that must not count: it goes to quarantine under this code."""
+
+    code: str
+    reason: str
+
+
+@dataclass(slots=True)
+class State(Generic[RowT, ControlT]):
+    """One partition of a projection: rows by key, what the control records said, and the last offset folded."""
+
+    control: ControlT
+    rows: dict[str, RowT] = field(default_factory=dict[str, RowT])
+    position: int = NOWHERE
+    #: Keys changed since the last flush, in the order of their first change.
+    touched: dict[str, None] = field(default_factory=dict[str, None])
+
+
+class Step(NamedTuple, Generic[RowT, ControlT]):
+    """What one record led to."""
+
+    state: State[RowT, ControlT]
+    effects: list[Effect]
+    refusal: Refusal | None = None
+
+
+class Projection(Protocol[RowT, ControlT]):
+    """A named, versioned pure fold. `pack` gives a JSON object from which `unpack` gives an equal row."""
+
+    name: str
+    version: int
+    source: Topic
+
+    def empty(self) -> State[RowT, ControlT]: ...
+    def apply(self, state: State[RowT, ControlT], record: Record) -> Step[RowT, ControlT]: ...
+    def pack(self, row: RowT) -> Json: ...
+    def unpack(self, packed: Json) -> RowT: ...
+    def pack_control(self, control: ControlT) -> Json: ...
+    def unpack_control(self, packed: Json) -> ControlT: ...
+
+
+AnyProjection = Projection[Any, Any]
+AnyState = State[Any, Any]
+
+
+def topic_of(projection: AnyProjection) -> Topic:
+    """The compacted topic where the projection's rows live."""
+    return state_topic(projection.name, projection.version)
+
+
+class Fact(NamedTuple):
+    """A derived event, ready for the log: its id and bytes follow from its origin alone."""
+
+    topic: str
+    key: str
+    id: str
+    type: str
+    value: bytes
+
+
+def facts(projection: AnyProjection, record: Record, effects: Iterable[Effect]) -> Iterator[Fact]:
+    """The events that these effects of this record are published as. The same record gives the same bytes."""
+    time = record.event.time
+    milliseconds = int(time.timestamp() * 1000)
+    for index, effect in enumerate(effects):
+        id_ = derived_id(milliseconds, projection.name, record.partition, record.offset, index)
+        origin = {"partition": record.partition, "offset": record.offset, "index": index}
+        envelope = {
+            "specversion": "1.0",
+            "id": id_,
+            "type": effect.type,
+            "source": f"assay/{projection.name}",
+            "subject": effect.key,
+            "time": time,
+            "datacontenttype": "application/json",
+            "data": {"origin": origin, **effect.data},
+        }
+        yield Fact(effect.topic, effect.key, id_, effect.type, orjson.dumps(envelope, option=orjson.OPT_UTC_Z))
+
+
+def replay(
+    projection: Projection[RowT, ControlT],
+    records: Iterable[Record],
+    observe: Callable[[Record, Step[RowT, ControlT]], None] | None = None,
+) -> State[RowT, ControlT]:
+    """Fold one partition's records from nothing. `observe` sees each step, for instance to collect its effects."""
+    state = projection.empty()
+    for record in records:
+        step = projection.apply(state, record)
+        state = step.state
+        if observe is not None:
+            observe(record, step)
+    return state
+
+
+def row_bytes(projection: AnyProjection, state: AnyState, key: str) -> bytes:
+    """One state row as it is stored: a JSON object with the offset that it was folded up to."""
+    if key == CONTROL_KEY:
+        return orjson.dumps({"position": state.position, "control": projection.pack_control(state.control)})
+    return orjson.dumps(projection.pack(state.rows[key]))
+
+
+def restore(projection: AnyProjection, rows: Iterable[tuple[str, bytes]]) -> AnyState:
+    """The state that these stored rows were written from; of two rows with one key the later counts."""
+    state = projection.empty()
+    for key, value in rows:
+        packed = orjson.loads(value)
+        if key == CONTROL_KEY:
+            state.position = packed["position"]
+            state.control = projection.unpack_control(packed["control"])
+        else:
+            state.rows[key] = projection.unpack(packed)
+    return state
+
+
+def state_hash(projection: AnyProjection, state: AnyState) -> str:
+    """SHA-256 over every row in key order, keys of objects sorted: equal state, equal hash, on any machine."""
+    digest = sha256()
+    control = {"position": state.position, "control": projection.pack_control(state.control)}
+    digest.update(orjson.dumps(control, option=orjson.OPT_SORT_KEYS))
+    for key in sorted(state.rows):
+        digest.update(key.encode() + b"\0")
+        digest.update(orjson.dumps(projection.pack(state.rows[key]), option=orjson.OPT_SORT_KEYS) + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,524 @@
+"""review: revisions, votes and checks of a submission -> its verdict, and what follows from it.
+
+Every event changes a submission's row; what the row then stands for (`Standing`) is compared with what it stood
+for before, and the difference is the effects. So a verdict turned over takes back exactly what it had said.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from schemas import events as e
+from schemas.catalogue import TYPE_OF
+from schemas.policy import Policy
+from schemas.topics import EVENTS, JUDGEMENTS, SLICES, VERDICTS
+from schemas.words import Verdict
+from streams.projection import Effect, Json, Record, Refusal, State, Step
+from streams.weights import milli_nats
+
+#: Events that one submission may have. Beyond it they are refused, so that a row stays within a Kafka message.
+MAX_EVENTS_PER_SUBMISSION = 5_000
+
+HOUR_SECONDS = 3_600
+
+
+class Vote(NamedTuple):
+    """A live vote: the last that this voter cast on this revision."""
+
+    voter: str
+    good: int
+    revision: int
+    offset: int
+    hour: int
+    milliseconds: int | None
+
+
+class Analysis(NamedTuple):
+    """What was recorded about a revision's text."""
+
+    revision: int
+    model: str
+    words: int
+    embedding: str
+
+
+class Row:
+    """All that the fold keeps about one submission. `revision` 0: votes came before the submission itself."""
+
+    __slots__ = (
+        "analysis", "decided_under", "golden", "hour", "kind", "log_odds", "offset", "project", "prompt", "reached",
+        "revision", "seen", "slice", "unsure_votes", "verdict", "votes", "withdrawn", "writer",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.offset = -1
+        self.project = ""
+        self.kind = ""
+        self.writer = ""
+        self.slice = ""
+        self.prompt: str | None = None
+        self.revision = 0
+        self.hour = 0
+        self.withdrawn = 0
+        self.votes: list[Vote] = []
+        self.golden: tuple[int, Verdict] | None = None
+        self.analysis: Analysis | None = None
+        self.verdict: Verdict | None = None
+        #: Offset of the record that decided, and the policy version it was decided under.
+        self.reached = -1
+        self.decided_under = 0
+        self.log_odds = 0
+        #: Live votes when more were asked for; 0 while nothing is asked.
+        self.unsure_votes = 0
+        #: Ids of all events folded, each followed by the checksum of its bytes.
+        self.seen: list[str | int] = []
+
+
+class Rules(NamedTuple):
+    """A policy as the fold uses it."""
+
+    version: int
+    policy: Policy
+    weight: int
+    approve: int
+    reject: int
+
+
+class Judgement(NamedTuple):
+    annotator: str
+    role: str
+    outcome: str
+    hour: int
+    label: str | None
+    milliseconds: int | None
+
+
+class Standing(NamedTuple):
+    """What a row says to the world."""
+
+    verdict: Verdict | None
+    unsure_votes: int
+    judgements: tuple[Judgement, ...]
+    analysis: Analysis | None
+
+
+Control = dict[str, Rules]
+ReviewState = State[Row, Control]
+ReviewStep = Step[Row, Control]
+
+NOTHING = Standing(None, 0, (), None)
+
+
+def rules_of(version: int, policy: Policy) -> Rules:
+    return Rules(
+        version,
+        policy,
+        milli_nats(policy.voter_accuracy_permille),
+        milli_nats(policy.approve_confidence_permille),
+        milli_nats(policy.reject_confidence_permille),
+    )
+
+
+DEFAULT_RULES = rules_of(0, Policy())
+
+
+# --- deciding ----------------------------------------------------------------------------------
+
+
+def counted(row: Row) -> list[Vote]:
+    """The votes that count: on the current revision, not by its writer."""
+    revision, writer = row.revision, row.writer
+    return [vote for vote in row.votes if vote.revision == revision and vote.voter != writer]
+
+
+def decide(row: Row, votes: list[Vote], rules: Rules, offset: int, may_turn: bool) -> None:
+    """Set the row's verdict from these votes. `may_turn`: a verdict that they contradict does not stand."""
+    policy = rules.policy
+    live = len(votes)
+    good = sum([vote.good for vote in votes])
+    row.log_odds = odds = (2 * good - live) * rules.weight
+    row.unsure_votes = 0
+    if row.verdict is not None and (not may_turn or _still_supported(row.verdict, odds, live, policy)):
+        return
+    row.verdict = None
+    if row.withdrawn or not row.revision or live < policy.overlap_min:
+        return
+    row.verdict = _verdict(odds, live, rules)
+    if row.verdict is None:
+        row.unsure_votes = live
+    else:
+        row.reached, row.decided_under = offset, rules.version
+
+
+def _verdict(odds: int, live: int, rules: Rules) -> Verdict | None:
+    if odds >= rules.approve:
+        return "approved"
+    if odds <= -rules.reject:
+        return "rejected"
+    return "escalated" if live >= rules.policy.overlap_max else None
+
+
+def _still_supported(verdict: Verdict, odds: int, live: int, policy: Policy) -> bool:
+    """A tie contradicts nobody; an escalation stands until the votes lean to one side."""
+    if live < policy.overlap_min:
+        return False
+    return odds >= 0 if verdict == "approved" else odds <= 0 if verdict == "rejected" else odds == 0
+
+
+# --- what a row says to the world --------------------------------------------------------------
+
+_LABELS = ("bad", "good")
+
+
+def standing(row: Row, votes: list[Vote]) -> Standing:
+    verdict = row.verdict
+    golden = row.golden[1] if row.golden is not None and row.golden[0] == row.revision else None
+    judgements: list[Judgement] = []
+    if verdict is not None and verdict != "escalated":
+        judgements.append(Judgement(row.writer, "writer", verdict, row.hour, None, None))
+        approved = verdict == "approved"
+        for vote in votes:
+            outcome = "agreed" if vote.good == approved else "disagreed"
+            judgements.append(_of_voter(vote, outcome))
+    if golden is not None:
+        right = golden == "approved"
+        for vote in votes:
+            judgements.append(_of_voter(vote, "golden_right" if vote.good == right else "golden_wrong"))
+    analysis = row.analysis
+    in_slice = verdict == "approved" and analysis is not None and analysis.revision == row.revision
+    return Standing(verdict, row.unsure_votes, tuple(judgements), analysis if in_slice else None)
+
+
+def _of_voter(vote: Vote, outcome: str) -> Judgement:
+    return Judgement(vote.voter, "voter", outcome, vote.hour, _LABELS[vote.good], vote.milliseconds)
+
+
+_VERDICT_REACHED = TYPE_OF[e.VerdictReached]
+_VERDICT_REOPENED = TYPE_OF[e.VerdictReopened]
+_OVERLAP_REQUESTED = TYPE_OF[e.OverlapRequested]
+_JUDGEMENT_SCORED = TYPE_OF[e.JudgementScored]
+_SLICE_ENTERED = TYPE_OF[e.SliceEntered]
+_SLICE_LEFT = TYPE_OF[e.SliceLeft]
+
+
+class _Change(NamedTuple):
+    """One row between two standings; `revision` is the one that `before` spoke of."""
+
+    key: str
+    row: Row
+    votes: list[Vote]
+    revision: int
+    before: Standing
+    after: Standing
+    reason: str
+
+
+def _difference(change: _Change) -> list[Effect]:
+    """The facts that turn what was said into what is now said: first what is taken back, then what is new."""
+    before, after = change.before, change.after
+    if before == after:
+        return []
+    effects: list[Effect] = []
+    if before.verdict is not None and before.verdict != after.verdict:
+        effects.append(_reopened(change, before.verdict))
+    if after.verdict is not None and before.verdict != after.verdict:
+        effects.append(_reached(change, after.verdict))
+    if after.unsure_votes and before.unsure_votes != after.unsure_votes:
+        effects.append(_requested(change))
+    effects += _judged(change)
+    if before.analysis != after.analysis:
+        if before.analysis is not None:
+            effects.append(_sliced(change, _SLICE_LEFT, before.analysis))
+        if after.analysis is not None:
+            effects.append(_sliced(change, _SLICE_ENTERED, after.analysis))
+    return effects
+
+
+def _reopened(change: _Change, verdict: Verdict) -> Effect:
+    data: Json = {"project": change.row.project, "revision": change.revision, "verdict": verdict, "reason": change.reason}
+    return Effect(VERDICTS.name, change.key, _VERDICT_REOPENED, data)
+
+
+def _reached(change: _Change, verdict: Verdict) -> Effect:
+    row, votes = change.row, change.votes
+    good = sum([vote.good for vote in votes])
+    data: Json = {
+        "project": row.project,
+        "revision": row.revision,
+        "verdict": verdict,
+        "policy_version": row.decided_under,
+        "log_odds_milli_nats": row.log_odds,
+        "good_votes": good,
+        "bad_votes": len(votes) - good,
+        "decided_by": sorted([vote.offset for vote in votes])[:1_000],
+    }
+    return Effect(VERDICTS.name, change.key, _VERDICT_REACHED, data)
+
+
+def _requested(change: _Change) -> Effect:
+    row = change.row
+    data: Json = {
+        "project": row.project,
+        "revision": row.revision,
+        "votes_needed": 1,
+        "votes_live": row.unsure_votes,
+        "log_odds_milli_nats": row.log_odds,
+    }
+    return Effect(VERDICTS.name, change.key, _OVERLAP_REQUESTED, data)
+
+
+def _judged(change: _Change) -> list[Effect]:
+    before, after = change.before.judgements, change.after.judgements
+    if after[: len(before)] == before:
+        return [_judgement(change, new, 1) for new in after[len(before) :]]
+    gone = [old for old in before if old not in after]
+    come = [new for new in after if new not in before]
+    return [_judgement(change, old, -1) for old in gone] + [_judgement(change, new, 1) for new in come]
+
+
+def _judgement(change: _Change, judgement: Judgement, sign: int) -> Effect:
+    data: Json = {
+        "project": change.row.project,
+        "role": judgement.role,
+        "outcome": judgement.outcome,
+        "change": sign,
+        "submission": change.key,
+        "revision": change.revision,
+        "hour": judgement.hour,
+    }
+    if judgement.label is not None:
+        data["label"] = judgement.label
+    verdict = change.before.verdict if sign < 0 else change.after.verdict
+    if verdict is not None:
+        data["verdict"] = verdict
+    if judgement.milliseconds is not None:
+        data["duration_milliseconds"] = judgement.milliseconds
+    return Effect(JUDGEMENTS.name, judgement.annotator, _JUDGEMENT_SCORED, data)
+
+
+def _sliced(change: _Change, type_: str, analysis: Analysis) -> Effect:
+    row = change.row
+    data: Json = {
+        "project": row.project,
+        "submission": change.key,
+        "revision": analysis.revision,
+        "kind": row.kind,
+        "writer": row.writer,
+        "model": analysis.model,
+        "words": analysis.words,
+        "embedding": analysis.embedding,
+    }
+    return Effect(SLICES.name, row.slice, type_, data)
+
+
+# --- what each event does to a row -------------------------------------------------------------
+
+
+def _hour(event: e.AnyEvent) -> int:
+    return int(event.time.timestamp() // HOUR_SECONDS)
+
+
+def _received(row: Row, record: Record, data: e.SubmissionReceived) -> Refusal | None:
+    if row.revision:
+        return Refusal("received_twice", "the submission was already received under another event id")
+    row.project, row.kind, row.writer, row.slice = data.project, data.kind, data.writer, data.slice
+    row.prompt, row.revision, row.hour = data.prompt, 1, _hour(record.event)
+    return None
+
+
+def _edited(row: Row, record: Record, data: e.SubmissionEdited) -> Refusal | None:
+    if not row.revision:
+        return Refusal("edited_before_received", "no such submission stands before this edit")
+    if data.revision != row.revision + 1:
+        return Refusal("revision_out_of_turn", f"revision {data.revision} does not follow revision {row.revision}")
+    row.revision, row.verdict, row.withdrawn = data.revision, None, 0
+    return None
+
+
+def _withdrawn(row: Row, record: Record, data: e.SubmissionWithdrawn) -> Refusal | None:
+    if not row.revision:
+        return Refusal("withdrawn_before_received", "no such submission stands before this withdrawal")
+    row.withdrawn, row.verdict = 1, None
+    return None
+
+
+def _analysed(row: Row, record: Record, data: e.SubmissionAnalysed) -> Refusal | None:
+    if row.analysis is None or row.analysis.revision < data.revision:
+        row.analysis = Analysis(data.revision, data.model, data.words, data.embedding)
+    return None
+
+
+def _voted(row: Row, record: Record, data: e.VoteCast) -> Refusal | None:
+    good = 1 if data.label == "good" else 0
+    vote = Vote(data.voter, good, data.revision, record.offset, _hour(record.event), data.duration_milliseconds)
+    for place, other in enumerate(row.votes):
+        if other.voter == vote.voter and other.revision == vote.revision:
+            row.votes[place] = vote
+            return None
+    row.votes.append(vote)
+    return None
+
+
+def _retracted(row: Row, record: Record, data: e.VoteRetracted) -> Refusal | None:
+    row.votes = [vote for vote in row.votes if vote.voter != data.voter or vote.revision != data.revision]
+    return None
+
+
+def _golden(row: Row, record: Record, data: e.GoldenAnswerSet) -> Refusal | None:
+    row.golden = (data.revision, data.verdict)
+    return None
+
+
+_Handler = Callable[[Row, Record, Any], Refusal | None]
+
+HANDLERS: dict[type, _Handler] = {
+    e.SubmissionReceived: _received,
+    e.SubmissionEdited: _edited,
+    e.SubmissionWithdrawn: _withdrawn,
+    e.SubmissionAnalysed: _analysed,
+    e.VoteCast: _voted,
+    e.VoteRetracted: _retracted,
+    e.GoldenAnswerSet: _golden,
+}
+
+#: Why an earlier verdict no longer stands, by what happened. After these its judgements stay: they were about
+#: an earlier revision, or about a text that is gone.
+_SETTLED: dict[type, str] = {e.SubmissionEdited: "edited", e.SubmissionWithdrawn: "withdrawn"}
+#: After a retraction a verdict must be supported again; after a vote only where the policy says so.
+_REASONS: dict[type, str] = {e.VoteCast: "voted", e.VoteRetracted: "retracted"}
+
+
+class Review:
+    """The projection of `assay.events.v1` by submission."""
+
+    name = "review"
+    version = 1
+    source = EVENTS
+
+    def empty(self) -> ReviewState:
+        return State(control={})
+
+    def apply(self, state: ReviewState, record: Record) -> ReviewStep:
+        if record.offset <= state.position:
+            return Step(state, [])
+        state.position = record.offset
+        data = record.event.data
+        if type(data) is e.PolicyApplied:
+            return _apply_policy(state, record, data)
+        handler = HANDLERS.get(type(data))
+        return Step(state, []) if handler is None else _apply_to_row(state, record, handler)
+
+    def pack(self, row: Row) -> Json:
+        return {
+            "offset": row.offset,
+            "project": row.project,
+            "kind": row.kind,
+            "writer": row.writer,
+            "slice": row.slice,
+            "prompt": row.prompt,
+            "revision": row.revision,
+            "hour": row.hour,
+            "withdrawn": row.withdrawn,
+            "votes": [tuple(vote) for vote in row.votes],
+            "golden": row.golden,
+            "analysis": None if row.analysis is None else tuple(row.analysis),
+            "verdict": row.verdict,
+            "reached": row.reached,
+            "decided_under": row.decided_under,
+            "log_odds": row.log_odds,
+            "unsure_votes": row.unsure_votes,
+            "seen": row.seen,
+        }
+
+    def unpack(self, packed: Json) -> Row:
+        row = Row()
+        for name, value in packed.items():
+            setattr(row, name, value)
+        row.votes = [Vote(*vote) for vote in packed["votes"]]
+        row.golden = None if packed["golden"] is None else (packed["golden"][0], packed["golden"][1])
+        row.analysis = None if packed["analysis"] is None else Analysis(*packed["analysis"])
+        return row
+
+    def pack_control(self, control: Control) -> Json:
+        return {project: [rules.version, rules.policy.model_dump()] for project, rules in sorted(control.items())}
+
+    def unpack_control(self, packed: Json) -> Control:
+        return {project: rules_of(version, Policy(**policy)) for project, (version, policy) in packed.items()}
+
+
+def _apply_to_row(state: ReviewState, record: Record, handler: _Handler) -> ReviewStep:
+    event = record.event
+    row = state.rows.get(event.subject)
+    fresh = row is None
+    if row is None:
+        row = Row()
+    elif refusal := _seen_before(row, record):
+        return Step(state, [], refusal if refusal.code else None)
+    votes = counted(row)
+    revision, before = row.revision, standing(row, votes)
+    refusal = handler(row, record, event.data)
+    if refusal is not None:
+        return Step(state, [], refusal)
+    if fresh:
+        state.rows[event.subject] = row
+    row.offset = record.offset
+    row.seen += (event.id, record.digest)
+    state.touched[event.subject] = None
+    return Step(state, _settle(state, record, row, revision, before))
+
+
+_DUPLICATE = Refusal("", "the same event again")
+
+
+def _seen_before(row: Row, record: Record) -> Refusal | None:
+    """None for a new event; a refusal without a code for an exact duplicate, which is no error."""
+    seen = row.seen
+    if record.event.id in seen:
+        place = seen.index(record.event.id)
+        return _DUPLICATE if seen[place + 1] == record.digest else Refusal("id_reused", "the same id with another body")
+    if len(seen) >= 2 * MAX_EVENTS_PER_SUBMISSION:
+        return Refusal("too_many_events", f"more than {MAX_EVENTS_PER_SUBMISSION} events on one submission")
+    return None
+
+
+def _settle(state: ReviewState, record: Record, row: Row, revision: int, before: Standing) -> list[Effect]:
+    kind = type(record.event.data)
+    rules = state.control.get(row.project, DEFAULT_RULES)
+    votes = counted(row)
+    may_turn = kind is e.VoteRetracted or bool(rules.policy.late_votes_reopen)
+    decide(row, votes, rules, record.offset, may_turn)
+    key = record.event.subject
+    settled = _SETTLED.get(kind)
+    after = standing(row, votes)
+    if kind is e.SubmissionReceived:
+        offered = Judgement(row.writer, "writer", "submitted", row.hour, None, None)
+        after = after._replace(judgements=(offered, *after.judgements))
+    if settled is None:
+        return _difference(_Change(key, row, votes, row.revision, before, after, _REASONS.get(kind, "voted")))
+    taken_back = before._replace(judgements=())
+    effects = _difference(_Change(key, row, votes, revision, taken_back, NOTHING, settled))
+    return effects + _difference(_Change(key, row, votes, row.revision, NOTHING, after, settled))
+
+
+def _apply_policy(state: ReviewState, record: Record, data: e.PolicyApplied) -> ReviewStep:
+    """The project's open subjects, in key order, as the new policy sees the votes that were already cast."""
+    if data.version <= state.control.get(data.project, DEFAULT_RULES).version:
+        return Step(state, [])
+    rules = state.control[data.project] = rules_of(data.version, data.policy)
+    effects: list[Effect] = []
+    for key in sorted(state.rows):
+        row = state.rows[key]
+        if row.project == data.project and row.verdict is None and row.revision:
+            effects += _reconsider(state, record, key, row, rules)
+    return Step(state, effects)
+
+
+def _reconsider(state: ReviewState, record: Record, key: str, row: Row, rules: Rules) -> list[Effect]:
+    votes = counted(row)
+    before = standing(row, votes)
+    decide(row, votes, rules, record.offset, may_turn=True)
+    row.offset = record.offset
+    state.touched[key] = None
+    return _difference(_Change(key, row, votes, row.revision, before, standing(row, votes), "policy"))
+
+
+REVIEW = Review()
