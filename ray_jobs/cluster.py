@@ -18,7 +18,7 @@ OBJECT_STORE_BYTES = 100 << 20
 LONGEST_TEMP = 107 - 70
 
 #: Read by Ray when it is imported and when it starts.
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
 
 
 @contextmanager
