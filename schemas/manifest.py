@@ -7,7 +7,7 @@ versions and the Parquet encoding: the same approved texts give the same digest 
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import StringConstraints
 
 from schemas.words import Count, Frozen, Name, Offset, Project, Sha256, SliceId, UtcTime, Version
 
@@ -32,7 +32,8 @@ LEFT_OUT: dict[LeftOut, str] = {
     "not_a_conversation": "the texts before it do not alternate between user and assistant, or run in a circle",
 }
 
-SnapshotName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+SnapshotName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 #: `topic/partition`; its offset is the next one, which was not read.
 LogPosition = Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]{1,200}/[0-9]{1,6}$")]
 RelativePath = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+/[a-z0-9_-]+\.parquet$")]
@@ -69,7 +70,7 @@ class Manifest(Frozen):
     slices: dict[SliceId, dict[Split, Count]]
     left_out: dict[LeftOut, Count]
     columns: dict[Layout, tuple[Name, ...]]
-    files: Annotated[tuple[SnapshotFile, ...], Field(min_length=1)]
+    files: tuple[SnapshotFile, ...]
     content_digest: Sha256
     #: Over (submission, revision, partition, offset of the verdict) of each row: which log this came from.
     lineage_digest: Sha256

@@ -214,6 +214,13 @@ def row(example: Example, layout: Layout) -> dict[str, Any]:
     return dict(zip(TEXTS[layout], texts[layout], strict=True)) | {name: about[name] for name in ABOUT}
 
 
+def example(found: Mapping[str, Any], layout: Layout, split: Split) -> Example:
+    """The example of which `found` is the row: what `row` undoes."""
+    messages = tuple(Message(**message) for name in TEXTS[layout] for message in found[name])
+    about = {name: found[name] for name in ABOUT if name != "prompt_id"}
+    return Example(prompt=found["prompt_id"], split=split, messages=messages, **about)
+
+
 def _as_dicts(messages: Iterable[Message]) -> list[dict[str, str]]:
     return [message._asdict() for message in messages]
 
