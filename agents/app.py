@@ -80,4 +80,4 @@ def _settle_memory(*_: Any, **__: Any) -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-app = create_app(WorkerSettings())
+app = create_app(WorkerSettings.from_environment())

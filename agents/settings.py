@@ -1,22 +1,52 @@
-"""What a worker is told by its environment; the same names as in the settings of the command line."""
+"""What a worker is told. The command line's settings hold the same options under `worker`."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class WorkerSettings(BaseSettings):
-    """Read from `ASSAY_WORKER__...`; `faust -A agents.app worker` reads nothing else."""
+class WorkerOptions(BaseModel):
+    """Options of one worker process."""
 
-    model_config = SettingsConfigDict(env_prefix="ASSAY_WORKER__", frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    brokers: str = Field("127.0.0.1:9092", description="Kafka's bootstrap servers, comma-separated.")
-    agents: str = Field("review,annotators,diversity", description="Which agents of agents/topology.py run here.")
-    flush_seconds: float = Field(1.0, gt=0, le=60, description="How long folded state may wait for its state rows.")
-    batch_records: int = Field(4_000, ge=1, le=100_000, description="Records handed over in one batch, at most.")
-    quarantine_limit: int = Field(10_000, ge=0, description="Records one run may quarantine before it stops.")
-    embedder: str = Field("minilm", pattern="^(minilm|hashing)$", description="What the analysis agent embeds with.")
-    web_port: int = Field(0, ge=0, le=65_535, description="Port of Faust's own web view; 0 is off.")
+    agents: str = Field("review,annotators,diversity", description="which agents of agents/topology.py run, by name")
+    flush_seconds: float = Field(1.0, gt=0, le=60, description="how long folded state may wait for its state rows")
+    batch_records: int = Field(4_000, ge=1, le=100_000, description="records handed over in one batch, at most")
+    quarantine_limit: int = Field(10_000, ge=0, description="records that one run may quarantine before it stops")
+    embedder: str = Field("minilm", pattern="^(minilm|hashing)$", description="what the analysis agent embeds with")
+    web_port: int = Field(0, ge=0, le=65_535, description="port of Faust's own web view; 0 is off")
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(name.strip() for name in self.agents.split(",") if name.strip())
+
+
+class WorkerSettings(WorkerOptions):
+    """The options, and where Kafka is."""
+
+    brokers: str = "127.0.0.1:9092"
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read from `ASSAY_KAFKA__BROKERS` and `ASSAY_WORKER__...`, for a worker that Faust itself starts."""
+        world = _World()
+        return cls(brokers=world.kafka.brokers, **world.worker.model_dump(include=set(WorkerOptions.model_fields)))
+
+
+class _Kafka(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    brokers: str = "127.0.0.1:9092"
+
+
+class _Options(WorkerOptions):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _World(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="ASSAY_", env_nested_delimiter="__", frozen=True, extra="ignore")
+
+    kafka: _Kafka = _Kafka()
+    worker: _Options = _Options()

@@ -117,10 +117,25 @@ def listing(settings: Settings) -> tuple[Setting, ...]:
     return tuple(_setting(path, value, help, sources) for path, value, help in _leaves(settings))
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """Variables with which a child process has the very same settings, whatever file it finds."""
+    values = {_variable(path): _plain(value) for path, value, _ in _leaves(settings)}
+    return {name: value for name, value in values.items() if value}
+
+
 def _setting(path: tuple[str, ...], value: object, help: str, sources: tuple[tuple[Source, Mapping[str, Any]], ...]) -> Setting:
     found = [name for name, values in sources if _holds(values, path)]
-    variable = PREFIX + "__".join(path).upper()
-    return Setting(".".join(path), variable, _masked(value), found[0] if found else "default", help)
+    return Setting(".".join(path), _variable(path), _masked(value), found[0] if found else "default", help)
+
+
+def _variable(path: tuple[str, ...]) -> str:
+    return PREFIX + "__".join(path).upper()
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return "" if value is None else str(value)
 
 
 def _leaves(model: BaseModel, at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object, str]]:
@@ -179,6 +194,6 @@ def _refused(error: ValidationError) -> AssayError:
     first = error.errors()[0]
     path = tuple(str(part) for part in first["loc"])
     in_environment = _holds(EnvSettingsSource(_World)(), path)
-    place = PREFIX + "__".join(path).upper() if in_environment else f"{_path()}: {'.'.join(path)}"
+    place = _variable(path) if in_environment else f"{_path()}: {'.'.join(path)}"
     got = "" if first["type"] == "missing" else repr(first["input"])[:80]
     return AssayError(f"a setting is refused: {first['msg']}", where=place, got=got or None, hint=_HINT)

@@ -14,6 +14,8 @@ from infra.errors import EXIT_CODES, AssayError, Exit, explain, line
 if TYPE_CHECKING:
     from cyclopts import App
 
+DEBUG = "ASSAY_DEBUG"
+
 # A command is a function that returns None or an exit code (see infra.errors).
 COMMANDS = (
     ("demo", "infra.cli.demo:demo", "Real data through the whole system, and one report on it."),
@@ -88,7 +90,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def debugging() -> bool:
-    return "--debug" in sys.argv or bool(os.environ.get("ASSAY_DEBUG"))
+    return bool(os.environ.get(DEBUG))
 
 
 def _say(error: AssayError) -> int:
@@ -99,9 +101,6 @@ def _say(error: AssayError) -> int:
 def _call(arguments: Sequence[str]) -> int:
     from cyclopts import CycloptsError
 
-    if not debugging():
-        # Libraries speak to logs, and only long-running commands have one.
-        logging.getLogger().addHandler(logging.NullHandler())
     try:
         code = app().meta(arguments)
     except CycloptsError as error:
@@ -132,6 +131,11 @@ def app() -> "App":
     ) -> object:
         if data_dir is not None:
             os.environ["ASSAY_DATA_DIR"] = str(data_dir.expanduser().absolute())
+        if debug:
+            os.environ[DEBUG] = "1"
+        if not debugging():
+            # Libraries speak to logs, and only long-running commands have one.
+            logging.getLogger().addHandler(logging.NullHandler())
         return made(tokens)
 
     return made

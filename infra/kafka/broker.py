@@ -52,6 +52,8 @@ class Broker:
 
     def up(self, *, bound: bool, say: Say = lambda text: None) -> str:
         """Start it unless it runs, wait until it answers, and return its address. A bound one dies with the caller."""
+        if bound:
+            in_main_thread("the broker")
         for attempts_left in (2, 1, 0):
             try:
                 return self._up(bound, say)
@@ -70,9 +72,8 @@ class Broker:
         return self.wait_ready(process)
 
     def launch(self, *, bound: bool, say: Say = lambda text: None) -> subprocess.Popen[bytes]:
-        """Start it without waiting. Raises InUse where a broker holds this data directory already."""
-        if bound:
-            in_main_thread("the broker")
+        """Start it without waiting, from a thread that outlives it if it is bound. Raises InUse where a broker holds
+        this data directory already."""
         with held(self._lock) as lock:
             if lock is None:
                 raise self._in_use()
@@ -133,7 +134,7 @@ class Broker:
         while time.monotonic() < deadline:
             if process is not None and process.poll() is not None:
                 raise self._died(process.returncode)
-            if (bootstrap := self.running()) and asyncio.run(_answers(bootstrap, self.cluster_id())):
+            if bootstrap := self.answering():
                 return bootstrap
             time.sleep(0.1)
         raise AssayError(
@@ -143,6 +144,11 @@ class Broker:
             hint=f"see {self.log}; `assay kafka down` stops it",
             exit_code=Exit.FAILED,
         )
+
+    def answering(self) -> str | None:
+        """The address of the broker, if it lives and answers as the node of this data directory."""
+        bootstrap = self.running()
+        return bootstrap if bootstrap and asyncio.run(_answers(bootstrap, self.cluster_id())) else None
 
     def record(self) -> Record | None:
         """The broker's process, if it lives."""

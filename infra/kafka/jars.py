@@ -105,3 +105,18 @@ def _move(jars: Path, target: Path) -> None:
         # Another process was quicker; the jars are the same.
         if not target.is_dir():
             raise
+
+
+def main() -> None:
+    """Fetch ahead of need, as `make setup` does."""
+    from infra.errors import explain, line
+    from infra.settings import load
+
+    try:
+        print(f"jars: {find(load(), lambda count: print(f'\r{count} files', end='', file=sys.stderr))}")
+    except (AssayError, OSError) as error:
+        sys.exit(f"assay: {line(explain(error))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The log from outside: ends, ranges decoded into records, and state rows, without joining any group."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from zlib import crc32
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from agents.log_reading import read_range
+from agents.publishing import MAX_MESSAGE_BYTES
+from agents.state_log import FENCE_KEY
+from schemas.wire import Undecodable, decode
+from streams.projection import AnyProjection, AnyState, Record, restore, topic_of
+
+
+def _consumer(brokers: str, **options: Any) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        bootstrap_servers=brokers.split(","),
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
+        **options,
+    )
+
+
+async def ends(brokers: str, *topics: str) -> dict[tuple[str, int], int]:
+    """The next offset of every partition of these topics; nothing for a topic that does not exist."""
+    consumer = _consumer(brokers)
+    await consumer.start()
+    try:
+        places: list[TopicPartition] = []
+        for topic in topics:
+            await consumer._client._wait_on_metadata(topic)
+            places += [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+        found = await consumer.end_offsets(places)
+        return {(place.topic, place.partition): end for place, end in found.items()}
+    finally:
+        await consumer.stop()
+
+
+async def records(brokers: str, topic: str, partition: int, end: int, start: int = 0) -> AsyncIterator[Record]:
+    """The events at start <= offset < end, in order; what is no event is left out, as every fold does."""
+    async for batch in read_range(brokers, (topic, partition), start, end):
+        for raw in batch:
+            try:
+                event = decode(raw.value)
+            except Undecodable:
+                continue
+            yield Record(raw.partition, raw.offset, crc32(raw.value), event)
+
+
+async def live_state(brokers: str, projection: AnyProjection, partition: int) -> tuple[AnyState, int]:
+    """What a worker would recover: the state from the committed rows, and how many rows there are."""
+    rows = await _newest_rows(brokers, topic_of(projection).name, partition)
+    rows.pop(FENCE_KEY, None)
+    return restore(projection, ((key.decode(), value) for key, value in rows.items())), len(rows)
+
+
+async def _newest_rows(brokers: str, topic: str, partition: int) -> dict[bytes, bytes]:
+    consumer = _consumer(brokers, isolation_level="read_committed")
+    await consumer.start()
+    try:
+        place = TopicPartition(topic, partition)
+        consumer.assign([place])
+        await consumer.seek_to_beginning(place)
+        end = (await consumer.end_offsets([place]))[place]
+        rows: dict[bytes, bytes] = {}
+        while await consumer.position(place) < end:
+            for raw in (await consumer.getmany(place, timeout_ms=200)).get(place, []):
+                rows[raw.key] = raw.value
+        return rows
+    finally:
+        await consumer.stop()

@@ -1,0 +1,42 @@
+"""The parts of the whole system, as `assay up` and `assay demo` run them."""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+
+from infra.kafka.broker import STOP_SECONDS, Broker
+from infra.settings import Settings, environment
+from infra.supervisor import Part, Started, program
+
+BROKER, REST = 0, 1
+
+
+def parts(settings: Settings) -> tuple[Part, ...]:
+    """Broker (unless one is named or runs already), then workers, sink and gateway. Topics exist before these start."""
+    env = environment(settings)
+    rest = [f"worker-{number}" for number in range(1, settings.worker.processes + 1)]
+    ours = (*(command(name, ["worker"], env) for name in rest), command("serve", ["serve"], env))
+    if settings.kafka.brokers or Broker(settings).record():
+        return ours
+    return (broker(settings), *ours)
+
+
+def command(name: str, arguments: list[str], env: Mapping[str, str]) -> Part:
+    return program(name, REST, [sys.executable, "-m", "infra.cli", *arguments], env)
+
+
+def broker(settings: Settings) -> Part:
+    managed = Broker(settings)
+
+    def launch() -> Started:
+        return Started(managed.launch(bound=True), None, lambda: managed.answering() is not None)
+
+    return Part("broker", BROKER, launch, lambda: create_topics(settings), STOP_SECONDS)
+
+
+def create_topics(settings: Settings) -> None:
+    """Create the topics that are missing, on whichever broker it is. Blocks, and not for a running event loop."""
+    from infra.kafka.topics import ensure_topics
+    from infra.wiring import bootstrap
+
+    asyncio.run(ensure_topics(bootstrap(settings), settings))
