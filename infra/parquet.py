@@ -31,9 +31,7 @@ def _write(dataset: Dataset, layout: Layout, split: Split, folder: Path) -> Snap
     path.parent.mkdir(exist_ok=True)
     rows = [row(found, layout) for found in dataset.examples if found.split == split]
     pq.write_table(pa.Table.from_pylist(rows, schema(layout)), path, compression="zstd")
-    return SnapshotFile(
-        path=name, layout=layout, split=split, rows=len(rows), bytes=path.stat().st_size, sha256=sha256_of(path)
-    )
+    return SnapshotFile(path=name, layout=layout, split=split, rows=len(rows), bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 def sha256_of(path: Path) -> str:

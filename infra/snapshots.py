@@ -21,7 +21,7 @@ from infra.sealing import unfinished
 from infra.settings import Settings
 from infra.wiring import bootstrap
 from schemas.events import AnyEvent, SnapshotSealed
-from schemas.manifest import LAYOUTS, NAME_PATTERN, Manifest, RowKind
+from schemas.manifest import LAYOUTS, NAME_PATTERN, Manifest, RowKind, SnapshotFile
 from schemas.topics import EVENTS
 from streams import dataset as data
 
@@ -128,7 +128,7 @@ async def _desk(brokers: str, place: str, offsets: Mapping[str, int], watch: Wat
     return desk
 
 
-def manifest_of(built: Built, request: Request, files: Sequence[parquet.SnapshotFile]) -> Manifest:
+def manifest_of(built: Built, request: Request, files: Sequence[SnapshotFile]) -> Manifest:
     kind, examples, left_out = built.dataset
     digest = data.content_digest(kind, examples)
     return Manifest(
@@ -262,7 +262,7 @@ def verify(settings: Settings, name: str, watch: Watch = lambda done, total: Non
     ]
 
 
-def _file(path: Path, file: parquet.SnapshotFile) -> Check:
+def _file(path: Path, file: SnapshotFile) -> Check:
     try:
         found = parquet.sha256_of(path / file.path)
     except FileNotFoundError:

@@ -39,7 +39,8 @@ class Run:
 
 def train(settings: Settings, snapshot: str, recipe: str, watch: Watch = lambda _: None) -> Run:
     """Tune the small model on a snapshot, keep the adapter under `runs/`, and say so on the log."""
-    from ray_jobs.train import TrainJob, Trained, train as job
+    from ray_jobs.train import Trained, TrainJob
+    from ray_jobs.train import train as job
 
     chosen, manifest, gguf = checked(settings, snapshot, recipe)
     announce_missing(settings)
@@ -64,7 +65,8 @@ def train(settings: Settings, snapshot: str, recipe: str, watch: Watch = lambda 
 
 def evaluate(settings: Settings, run: str, watch: Watch = lambda _: None) -> Run:
     """Compare a training's model with the untouched one on its snapshot's held-out split, and say so on the log."""
-    from ray_jobs.evaluate import Evaluated, EvaluateJob, evaluate as job
+    from ray_jobs.evaluate import Evaluated, EvaluateJob
+    from ray_jobs.evaluate import evaluate as job
 
     training = load(settings, run)
     if not isinstance(training.data, TrainingFinished):

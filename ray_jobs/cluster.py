@@ -21,6 +21,10 @@ LONGEST_TEMP = 107 - 70
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
 
 
+class JobLost(Exception):
+    """The worker or the cluster ended before the job did."""
+
+
 @contextmanager
 def cluster(folder: Path, cpus: int) -> Iterator[None]:
     """Jobs can run inside the block. A Ray of our own keeps its files in `folder`, or in a short name for it."""
@@ -43,13 +47,15 @@ def run(job: Callable[[Any], Iterator[T]], spec: object, cpus: int) -> Iterator[
     """What the job yields, as it comes, from a worker of the cluster. Raises what the job raises."""
     import ray
 
-    remote = ray.remote(num_cpus=cpus, num_returns="streaming", max_retries=0)(job)
+    remote: Any = ray.remote(num_cpus=cpus, num_returns="streaming", max_retries=0)(job)
     results = remote.remote(spec)
     try:
         for result in results:
             yield ray.get(result)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
+    except ray.exceptions.RayError as error:
+        raise JobLost(f"{type(error).__name__}: {error}") from error
     finally:
         ray.cancel(results, force=True)
 

@@ -38,6 +38,7 @@ def base(gguf: Path, cache: Path) -> Base:
 def _convert(gguf: Path, path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
@@ -64,7 +65,7 @@ def load(found: Base, precision: str) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(found.path, dtype=getattr(torch, precision), local_files_only=True)
+    model: Any = AutoModelForCausalLM.from_pretrained(found.path, dtype=getattr(torch, precision), local_files_only=True)
     return model.eval(), AutoTokenizer.from_pretrained(found.path, local_files_only=True)
 
 
