@@ -1,0 +1,90 @@
+"""A dataset as files: Parquet in the field's columns, and a card that tells `datasets.load_dataset` where they are."""
+
+from collections.abc import Iterator
+from hashlib import file_digest
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from schemas.manifest import LAYOUTS, LEFT_OUT, SPLITS, Layout, Manifest, SnapshotFile, Split
+from streams.dataset import ABOUT, TEXTS, Dataset, Example, example, row
+
+_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_NUMBERS = {"revision": pa.int32(), "partition": pa.int32(), "verdict_offset": pa.int64()}
+
+
+def schema(layout: Layout) -> pa.Schema:
+    texts = [(name, _MESSAGES) for name in TEXTS[layout]]
+    return pa.schema(texts + [(name, _NUMBERS.get(name, pa.string())) for name in ABOUT])
+
+
+def write(dataset: Dataset, folder: Path) -> tuple[SnapshotFile, ...]:
+    """Every layout and split of the dataset, also one without rows; the same rows give the same bytes."""
+    return tuple(_write(dataset, layout, split, folder) for layout in LAYOUTS[dataset.kind] for split in SPLITS)
+
+
+def _write(dataset: Dataset, layout: Layout, split: Split, folder: Path) -> SnapshotFile:
+    name = f"{layout}/{split}.parquet"
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    rows = [row(found, layout) for found in dataset.examples if found.split == split]
+    pq.write_table(pa.Table.from_pylist(rows, schema(layout)), path, compression="zstd")
+    return SnapshotFile(path=name, layout=layout, split=split, rows=len(rows), bytes=path.stat().st_size, sha256=sha256_of(path))
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as opened:
+        return file_digest(opened, "sha256").hexdigest()
+
+
+def read(manifest: Manifest, folder: Path) -> Iterator[Example]:
+    """The examples as they stand in the files of the first layout."""
+    layout = LAYOUTS[manifest.kind][0]
+    for file in manifest.files:
+        if file.layout == layout:
+            for found in pq.read_table(folder / file.path).to_pylist():
+                yield example(found, layout, file.split)
+
+
+def card(manifest: Manifest) -> str:
+    """The README of the dataset: YAML that `load_dataset` reads, then the same for people."""
+    layouts = LAYOUTS[manifest.kind]
+    configs = [_config(manifest, layout, default=layout == layouts[0]) for layout in layouts]
+    header = yaml.safe_dump({"pretty_name": manifest.name, "configs": configs}, sort_keys=False)
+    return f"---\n{header}---\n\n{_text(manifest)}"
+
+
+def _config(manifest: Manifest, layout: Layout, default: bool) -> dict[str, object]:
+    files = [{"split": file.split, "path": file.path} for file in manifest.files if file.layout == layout]
+    return {"config_name": layout, **({"default": True} if default else {}), "data_files": files}
+
+
+def _text(manifest: Manifest) -> str:
+    layouts = LAYOUTS[manifest.kind]
+    slices = [f"| {name} | {counts['train']} | {counts['test']} |" for name, counts in manifest.slices.items()]
+    left_out = [f"- {count}: {LEFT_OUT[reason]}" for reason, count in manifest.left_out.items()]
+    return "\n".join(
+        [
+            f"# {manifest.name}",
+            "",
+            f"{manifest.rows} approved submissions of kind {manifest.kind}, written by people and approved by others.",
+            f"Content digest `{manifest.content_digest}`.",
+            "",
+            "```python",
+            "from datasets import load_dataset",
+            "",
+            *(f'load_dataset("path/to/this/folder", "{layout}")' for layout in layouts),
+            "```",
+            "",
+            "Prompts that are equal or nearly equal share a `group`, and a group stands in one split only.",
+            "`partition` and `verdict_offset` are the place in the log where the row's verdict was reached.",
+            "",
+            "| slice | train | test |",
+            "|---|---|---|",
+            *slices,
+            "",
+            *(["Approved and yet left out:", "", *left_out, ""] if left_out else []),
+        ]
+    )

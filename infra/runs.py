@@ -1,0 +1,73 @@
+"""`assay.runs.v1` from outside: what was sealed, trained and evaluated is said there, and read from there."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from agents.publishing import fact_headers, new_producer
+from infra.kafka.reading import ends, records
+from infra.kafka.topics import ensure_topics
+from infra.settings import Settings
+from infra.wiring import bootstrap
+from schemas.catalogue import TYPE_OF
+from schemas.events import EVENT, AnyEvent
+from schemas.identity import event_id
+from schemas.topics import RUNS
+from schemas.wire import encode
+
+SOURCE = "assay/jobs"
+
+
+def run_event(run: str, data: BaseModel, time: datetime) -> AnyEvent:
+    """What a run did, as an event; the same run, time and kind give the same id."""
+    type_ = TYPE_OF[type(data)]  # type: ignore[index]
+    return EVENT.validate_python(
+        {"id": event_id(time, type_, run), "type": type_, "source": SOURCE, "subject": run, "time": time, "data": data}
+    )
+
+
+def now() -> datetime:
+    """The time in UTC, in whole milliseconds, as events carry it."""
+    time = datetime.now(UTC)
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def said(settings: Settings) -> list[AnyEvent]:
+    """All that the log says about runs, oldest first, each event once."""
+    return asyncio.run(_said(bootstrap(settings)))
+
+
+async def _said(brokers: str) -> list[AnyEvent]:
+    found: dict[str, Any] = {}
+    for (topic, partition), end in (await ends(brokers, RUNS.name)).items():
+        async for record in records(brokers, topic, partition, end):
+            found.setdefault(record.event.id, record.event)
+    return sorted(found.values(), key=lambda event: (event.time, event.id))
+
+
+def announce(settings: Settings, events: Sequence[AnyEvent]) -> int:
+    """Say on the log what it does not say yet; returns how many events that were."""
+    return asyncio.run(_announce(bootstrap(settings), settings, events)) if events else 0
+
+
+async def _announce(brokers: str, settings: Settings, events: Sequence[AnyEvent]) -> int:
+    await ensure_topics(brokers, settings, (RUNS,))
+    known = {event.id for event in await _said(brokers)}
+    new = [event for event in events if event.id not in known]
+    producer = new_producer(brokers)
+    await producer.start()
+    try:
+        for event in new:
+            await producer.send_and_wait(
+                RUNS.name,
+                encode(event),
+                key=event.subject.encode(),
+                timestamp_ms=int(event.time.timestamp() * 1000),
+                headers=fact_headers(event.id, event.type),
+            )
+    finally:
+        await producer.stop()
+    return len(new)

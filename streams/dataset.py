@@ -1,0 +1,246 @@
+"""What a model may learn from: approved submissions -> ordered examples, split by prompt, with their digest."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import orjson
+
+from schemas import events as e
+from schemas.manifest import SPLITS, Layout, LeftOut, RowKind, Split
+from streams.groups import group_of, split_of
+from streams.projection import Json, Record
+from streams.review import REVIEW
+
+#: Texts in one conversation, beyond which it is taken for a circle.
+MAX_MESSAGES = 1_000
+
+ROLES = {"context": "system", "prompt": "user", "completion": "assistant"}
+
+
+class Message(NamedTuple):
+    role: str
+    content: str
+
+
+class Submission(NamedTuple):
+    """One submission as it stands: its newest revision's text, and where in the log its verdict was reached."""
+
+    id: str
+    project: str
+    kind: str
+    writer: str
+    slice: str
+    prompt: str | None
+    revision: int
+    approved: bool
+    text: str
+    partition: int
+    verdict_offset: int
+
+
+class Example(NamedTuple):
+    """One row of a snapshot. `partition` and `verdict_offset` are its lineage and outside the content digest."""
+
+    submission: str
+    revision: int
+    prompt: str | None
+    group: str
+    split: Split
+    project: str
+    slice: str
+    writer: str
+    messages: tuple[Message, ...]
+    partition: int
+    verdict_offset: int
+
+
+class Dataset(NamedTuple):
+    """Examples in order of submission id, and how many approved submissions were left out, by reason."""
+
+    kind: RowKind
+    examples: tuple[Example, ...]
+    left_out: dict[LeftOut, int]
+
+
+class Desk:
+    """One partition of `assay.events.v1` on its way to a dataset: the fold of review, and the texts beside it."""
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.state = REVIEW.empty()
+        self._texts: dict[str, tuple[int, str]] = {}
+
+    def feed(self, record: Record) -> None:
+        """The partition's next record; one that the fold refuses leaves no text either."""
+        step = REVIEW.apply(self.state, record)
+        self.state = step.state
+        data = record.event.data
+        if step.refusal is None and isinstance(data, e.SubmissionReceived | e.SubmissionEdited):
+            revision = data.revision if isinstance(data, e.SubmissionEdited) else 1
+            if revision > self._texts.get(record.event.subject, (0, ""))[0]:
+                self._texts[record.event.subject] = revision, data.text
+
+    def submissions(self) -> Iterator[Submission]:
+        for key, row in self.state.rows.items():
+            if row.revision:
+                revision, text = self._texts[key]
+                approved = row.verdict == "approved" and revision == row.revision
+                about = (row.project, row.kind, row.writer, row.slice, row.prompt, row.revision)
+                yield Submission(key, *about, approved, text, self.partition, row.reached)
+
+    def policy_versions(self) -> dict[str, int]:
+        """The version in force by project; 0 where no policy was applied."""
+        known = {row.project: 0 for row in self.state.rows.values() if row.revision}
+        return known | {project: rules.version for project, rules in self.state.control.items()}
+
+
+# --- from submissions to examples --------------------------------------------------------------
+
+
+def dataset(submissions: Iterable[Submission], kind: RowKind, projects: Iterable[str] = ()) -> Dataset:
+    """Every approved submission of this kind, of these projects or of all, that has a whole approved conversation."""
+    by_id = {submission.id: submission for submission in submissions}
+    wanted = frozenset(projects)
+    left_out: Counter[LeftOut] = Counter()
+    found: list[tuple[Submission, tuple[Message, ...]]] = []
+    for _, submission in sorted(by_id.items()):
+        if not submission.approved or submission.kind != kind or (wanted and submission.project not in wanted):
+            continue
+        messages = _conversation(submission, by_id)
+        if isinstance(messages, str):
+            left_out[messages] += 1
+        else:
+            found.append((submission, messages))
+    groups = group_of(_first_prompt(messages) for _, messages in found)
+    examples = tuple(_example(submission, messages, groups) for submission, messages in found)
+    return Dataset(kind, examples, dict(sorted(left_out.items())))
+
+
+def _conversation(last: Submission, by_id: Mapping[str, Submission]) -> tuple[Message, ...] | LeftOut:
+    """The texts from the conversation's first to this one, or why they cannot be used."""
+    chain = [last]
+    while (parent := chain[-1].prompt) is not None:
+        if parent not in by_id:
+            return "prompt_unknown"
+        chain.append(by_id[parent])
+        if len(chain) > MAX_MESSAGES:
+            return "not_a_conversation"
+    if len(chain) == 1 and last.kind == "completion":
+        return "prompt_unknown"
+    if not all(submission.approved for submission in chain):
+        return "ancestor_not_approved"
+    messages = tuple(Message(ROLES[submission.kind], submission.text) for submission in reversed(chain))
+    return messages if _alternates(messages) else "not_a_conversation"
+
+
+def _alternates(messages: tuple[Message, ...]) -> bool:
+    """user, assistant, user, ... with at most one system message before it."""
+    turns = messages[1:] if messages[0].role == "system" else messages
+    return bool(turns) and all(turn.role == ("user", "assistant")[at % 2] for at, turn in enumerate(turns))
+
+
+def _first_prompt(messages: tuple[Message, ...]) -> str:
+    return next(message.content for message in messages if message.role == "user")
+
+
+def _example(last: Submission, messages: tuple[Message, ...], groups: Mapping[str, str]) -> Example:
+    group = groups[_first_prompt(messages)]
+    return Example(
+        submission=last.id,
+        revision=last.revision,
+        prompt=last.prompt,
+        group=group,
+        split=split_of(group),
+        project=last.project,
+        slice=last.slice,
+        writer=last.writer,
+        messages=messages,
+        partition=last.partition,
+        verdict_offset=last.verdict_offset,
+    )
+
+
+# --- digests -----------------------------------------------------------------------------------
+
+#: The columns of lineage: they say where in the log a row comes from, so they are outside the content digest.
+LINEAGE = ("partition", "verdict_offset")
+
+
+def content_digest(kind: RowKind, examples: Iterable[Example]) -> str:
+    """SHA-256 over the rows as canonical JSON lines in order of submission id."""
+    return _digest(kind, examples, lambda row: {name: row[name] for name in row if name not in LINEAGE})
+
+
+def lineage_digest(kind: RowKind, examples: Iterable[Example]) -> str:
+    """SHA-256 over which revision comes from where in the log."""
+    return _digest(kind, examples, lambda row: {name: row[name] for name in ("submission", "revision", *LINEAGE)})
+
+
+def _digest(kind: RowKind, examples: Iterable[Example], choose: Callable[[Json], Json]) -> str:
+    digest = sha256(orjson.dumps({"kind": kind}) + b"\n")
+    for example in sorted(examples, key=lambda example: example.submission):
+        row = example._asdict() | {"messages": _as_dicts(example.messages)}
+        digest.update(orjson.dumps(choose(row), option=orjson.OPT_SORT_KEYS) + b"\n")
+    return digest.hexdigest()
+
+
+# --- columns -----------------------------------------------------------------------------------
+
+#: What every row carries after its texts.
+ABOUT = ("submission", "revision", "prompt_id", "group", "slice", "project", "writer", *LINEAGE)
+
+TEXTS: dict[Layout, tuple[str, ...]] = {
+    "messages": ("messages",),
+    "prompt_completion": ("prompt", "completion"),
+    "prompt_only": ("prompt",),
+}
+
+
+def columns(layout: Layout) -> tuple[str, ...]:
+    return (*TEXTS[layout], *ABOUT)
+
+
+def row(example: Example, layout: Layout) -> dict[str, Any]:
+    """The example in the field's columns: texts as lists of role and content, then what the row is about."""
+    messages = _as_dicts(example.messages)
+    texts: dict[Layout, tuple[Any, ...]] = {
+        "messages": (messages,),
+        "prompt_completion": (messages[:-1], messages[-1:]),
+        "prompt_only": (messages,),
+    }
+    about = {"prompt_id": example.prompt} | {name: getattr(example, name) for name in ABOUT if name != "prompt_id"}
+    return dict(zip(TEXTS[layout], texts[layout], strict=True)) | {name: about[name] for name in ABOUT}
+
+
+def example(found: Mapping[str, Any], layout: Layout, split: Split) -> Example:
+    """The example of which `found` is the row: what `row` undoes."""
+    messages = tuple(Message(**message) for name in TEXTS[layout] for message in found[name])
+    about = {name: found[name] for name in ABOUT if name != "prompt_id"}
+    return Example(prompt=found["prompt_id"], split=split, messages=messages, **about)
+
+
+def _as_dicts(messages: Iterable[Message]) -> list[dict[str, str]]:
+    return [message._asdict() for message in messages]
+
+
+# --- counts ------------------------------------------------------------------------------------
+
+
+def split_counts(examples: Iterable[Example]) -> dict[Split, int]:
+    """Rows in each split; a split without rows is there with 0."""
+    return dict.fromkeys(SPLITS, 0) | Counter(example.split for example in examples)
+
+
+def group_counts(examples: Iterable[Example]) -> dict[Split, int]:
+    """Prompt groups in each split."""
+    pairs = {(example.group, example.split) for example in examples}
+    return dict.fromkeys(SPLITS, 0) | Counter(split for _, split in pairs)
+
+
+def slice_counts(examples: Iterable[Example]) -> dict[str, dict[Split, int]]:
+    """Rows in each split of each slice, in order of slices."""
+    pairs = Counter((example.slice, example.split) for example in examples)
+    slices = sorted({slice_ for slice_, _ in pairs})
+    return {slice_: {split: pairs[slice_, split] for split in SPLITS} for slice_ in slices}
