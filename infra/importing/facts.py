@@ -92,3 +92,8 @@ def identifier(project: str, name: str) -> str:
         return plain
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:48]
     return f"{project}-{slug}-{blake2b(name.encode(), digest_size=6).hexdigest()}"
+
+
+def annotator(name: str) -> str:
+    """A person's id as the source has it, if ids may have its characters."""
+    return name if _ID.match(name) else identifier("worker", name)

@@ -6,7 +6,7 @@ which is no person: only the votes on one message can be told apart, and statist
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
@@ -113,4 +113,4 @@ def _time(place: Place, message: Message, options: Options) -> datetime:
 
 
 def _later(place: Place, start: datetime, milliseconds: int) -> Moment:
-    return Moment(place.line, start.fromtimestamp(start.timestamp() + milliseconds / 1000, UTC))
+    return Moment(place.line, start + timedelta(milliseconds=milliseconds))
