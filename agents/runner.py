@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterable, Callable
 from typing import Any, NamedTuple
-from zlib import crc32
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -18,8 +17,8 @@ from agents.publishing import Publisher, delivered, fact_headers, new_producer, 
 from agents.quarantine import Quarantine
 from agents.settings import WorkerSettings
 from agents.state_log import Row, StateLog
-from schemas.wire import Undecodable, decode
-from streams.projection import CONTROL_KEY, AnyProjection, AnyState, Effect, Record, facts, restore, row_bytes
+from schemas.wire import Undecodable
+from streams.projection import CONTROL_KEY, AnyProjection, AnyState, Effect, Record, facts, record_of, restore, row_bytes
 
 log = structlog.get_logger(__name__)
 
@@ -139,11 +138,10 @@ class Runner:
             if raw.offset <= state.position:
                 continue
             try:
-                event = decode(raw.value)
+                record = record_of(raw.partition, raw.offset, raw.value)
             except Undecodable as error:
                 self._quarantine.put(raw, error.code, str(error))
                 continue
-            record = Record(raw.partition, raw.offset, crc32(raw.value), event)
             state, effects, refusal = apply(state, record)
             if effects:
                 self._publish(record, effects)
@@ -153,7 +151,7 @@ class Runner:
         self.folded += len(records)
 
     def _publish(self, record: Record, effects: list[Effect]) -> None:
-        time = max(0, int(record.event.time.timestamp() * 1000))
+        time = record.time_ms
         subject, add = record.event.subject, self._publisher.add
         for fact in facts(self.projection, record, effects):
             same_key = fact.key == subject

@@ -18,8 +18,6 @@ import psutil
 
 from infra.errors import AssayError
 
-READY_FD = "ASSAY_READY_FD"
-
 # Runs in the child between fork and exec, as a program of its own since code between fork and exec may deadlock in a
 # process with threads. The parent may be gone before prctl is called: hence the second look.
 _BIND = """
@@ -164,12 +162,3 @@ def _signal(record: Record, number: signal.Signals) -> None:
     if record.alive:
         with contextlib.suppress(ProcessLookupError):
             os.kill(record.pid, number)
-
-
-def ready() -> None:
-    """Tell the supervisor, if there is one, that this process does its work from now on. Later calls do nothing."""
-    descriptor = os.environ.pop(READY_FD, None)
-    if descriptor is not None:
-        with contextlib.suppress(OSError):
-            os.write(int(descriptor), b"1")
-            os.close(int(descriptor))

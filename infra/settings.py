@@ -20,6 +20,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from agents.settings import WorkerOptions
 from infra.errors import AssayError
 
 PREFIX = "ASSAY_"
@@ -50,9 +51,8 @@ class ClickHouse(Group):
     max_memory_bytes: int = Field(1 << 30, ge=1 << 26, description="most memory that one query may use")
 
 
-class Worker(Group):
+class Worker(WorkerOptions):
     processes: int = Field(1, ge=1, le=256, description="worker processes that `assay up` starts")
-    flush_seconds: float = Field(1.0, gt=0, le=60, description="how often dirty state rows are written")
 
 
 class Models(Group):
@@ -92,7 +92,7 @@ def load() -> Settings:
     """The settings of this process. Raises AssayError that names the setting and where it came from."""
     from_file = _file()
     try:
-        return _World(**from_file)
+        return Settings(**dict(_World(**from_file)))
     except ValidationError as error:
         raise _refused(error) from error
     except SettingsError as error:

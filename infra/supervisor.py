@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import IO, Self
 
+from agents.readiness import READY_FD, ready
 from infra.errors import AssayError, Exit
-from infra.processes import READY_FD, ready, spawn
+from infra.processes import spawn
 
 Tell = Callable[[str, str], None]
 TICK_SECONDS = 0.05
@@ -41,7 +42,7 @@ class Part:
 
 
 def program(name: str, rank: int, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Part:
-    """A part that is a program of ours: it calls `infra.processes.ready` when it is."""
+    """A part that is a program of ours: it calls `agents.readiness.ready` when it is."""
     return Part(name, rank, lambda: begin(argv, env or {}))
 
 

@@ -14,8 +14,10 @@ BROKER, REST = 0, 1
 def parts(settings: Settings) -> tuple[Part, ...]:
     """Broker (unless one is named or runs already), then workers, sink and gateway. Topics exist before these start."""
     env = environment(settings)
-    rest = [f"worker-{number}" for number in range(1, settings.worker.processes + 1)]
-    ours = (*(command(name, ["worker"], env) for name in rest), command("serve", ["serve"], env))
+    workers = (command(f"worker-{number}", ["worker"], env) for number in range(1, settings.worker.processes + 1))
+    # By itself, since it brings in a model and must not hold up the folds.
+    analysis = command("analysis", ["worker"], {**env, "ASSAY_WORKER__AGENTS": "analysis"})
+    ours = (*workers, analysis, command("serve", ["serve"], env))
     if settings.kafka.brokers or Broker(settings).record():
         return ours
     return (broker(settings), *ours)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 from zlib import crc32
 
@@ -57,6 +58,18 @@ class Verification:
     @property
     def holds(self) -> bool:
         return bool(self.compared) and all(c.equal for c in self.compared) and all(d.equal for d in self.derived)
+
+    @property
+    def hash(self) -> str:
+        """One hash over every partition's live state."""
+        lines = sorted(f"{c.projection}/{c.partition}/{c.live_hash}" for c in self.compared)
+        return sha256("\n".join(lines).encode()).hexdigest()
+
+    def add(self, result: "Compared | Derived") -> None:
+        if isinstance(result, Compared):
+            self.compared.append(result)
+        else:
+            self.derived.append(result)
 
 
 Expected = dict[str, dict[str, int]]

@@ -6,14 +6,17 @@ next one, and callers only ever use what was returned. It has no I/O, clock, ran
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from zlib import crc32
 
 import orjson
 
 from schemas.events import AnyEvent
-from schemas.identity import derived_id
+from schemas.identity import derived_id, derived_stem
 from schemas.topics import Topic, state_topic
+from schemas.wire import Undecodable, decode
 
 Json = dict[str, Any]
 RowT = TypeVar("RowT")
@@ -30,11 +33,25 @@ class Record(NamedTuple):
     partition: int
     offset: int
     digest: int
+    time_ms: int
     event: AnyEvent
 
 
+def record_of(partition: int, offset: int, value: bytes) -> Record:
+    """The record of these bytes. Raises schemas.wire.Undecodable."""
+    event = decode(value)
+    time_ms = (event.time - _EPOCH) // _MILLISECOND
+    if time_ms < 0:
+        raise Undecodable("invalid", "/time: before 1970, which no event id can hold")
+    return Record(partition, offset, crc32(value), time_ms, event)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
 class Effect(NamedTuple):
-    """A fact that a fold asks to be published; `data` without its origin, which its place in the step gives."""
+    """A fact that a fold asks to be published; `data` lacks its origin, which `facts` adds."""
 
     topic: str
     key: str
@@ -104,22 +121,22 @@ class Fact(NamedTuple):
 
 def facts(projection: AnyProjection, record: Record, effects: Iterable[Effect]) -> Iterator[Fact]:
     """The events that these effects of this record are published as. The same record gives the same bytes."""
-    time = record.event.time
-    milliseconds = int(time.timestamp() * 1000)
-    for index, effect in enumerate(effects):
-        id_ = derived_id(milliseconds, projection.name, record.partition, record.offset, index)
-        origin = {"partition": record.partition, "offset": record.offset, "index": index}
+    stem = derived_stem(record.time_ms, projection.name, record.partition, record.offset)
+    source, time = f"assay/{projection.name}", record.event.time.isoformat().replace("+00:00", "Z")
+    for index, (topic, key, type_, data) in enumerate(effects):
+        id_ = derived_id(stem, index)
+        data["origin"] = {"partition": record.partition, "offset": record.offset, "index": index}
         envelope = {
             "specversion": "1.0",
             "id": id_,
-            "type": effect.type,
-            "source": f"assay/{projection.name}",
-            "subject": effect.key,
+            "type": type_,
+            "source": source,
+            "subject": key,
             "time": time,
             "datacontenttype": "application/json",
-            "data": {"origin": origin, **effect.data},
+            "data": data,
         }
-        yield Fact(effect.topic, effect.key, id_, effect.type, orjson.dumps(envelope, option=orjson.OPT_UTC_Z))
+        yield Fact(topic, key, id_, type_, orjson.dumps(envelope))
 
 
 def replay(

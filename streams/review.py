@@ -18,7 +18,7 @@ from streams.weights import milli_nats
 #: Events that one submission may have. Beyond it they are refused, so that a row stays within a Kafka message.
 MAX_EVENTS_PER_SUBMISSION = 5_000
 
-HOUR_SECONDS = 3_600
+HOUR_MILLISECONDS = 3_600_000
 
 
 class Vote(NamedTuple):
@@ -45,8 +45,8 @@ class Row:
     """All that the fold keeps about one submission. `revision` 0: votes came before the submission itself."""
 
     __slots__ = (
-        "analysis", "decided_under", "golden", "hour", "kind", "log_odds", "offset", "project", "prompt", "reached",
-        "revision", "seen", "slice", "unsure_votes", "verdict", "votes", "withdrawn", "writer",
+        "analysis", "decided_under", "digests", "golden", "good", "hour", "ids", "kind", "live", "log_odds", "offset",
+        "project", "prompt", "reached", "revision", "slice", "unsure_votes", "verdict", "votes", "withdrawn", "writer",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -59,7 +59,10 @@ class Row:
         self.revision = 0
         self.hour = 0
         self.withdrawn = 0
+        #: Every live vote, also those that do not count; `live` and `good` count those that do.
         self.votes: list[Vote] = []
+        self.live = 0
+        self.good = 0
         self.golden: tuple[int, Verdict] | None = None
         self.analysis: Analysis | None = None
         self.verdict: Verdict | None = None
@@ -69,8 +72,9 @@ class Row:
         self.log_odds = 0
         #: Live votes when more were asked for; 0 while nothing is asked.
         self.unsure_votes = 0
-        #: Ids of all events folded, each followed by the checksum of its bytes.
-        self.seen: list[str | int] = []
+        #: Ids of all events folded, and beside each the checksum of its bytes.
+        self.ids: list[str] = []
+        self.digests: list[int] = []
 
 
 class Rules(NamedTuple):
@@ -93,11 +97,12 @@ class Judgement(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What a row says to the world."""
+    """What a row says to the world; its judgements follow from the verdict, the golden answer and the votes."""
 
     verdict: Verdict | None
     unsure_votes: int
-    judgements: tuple[Judgement, ...]
+    golden: Verdict | None
+    votes: list[Vote]
     analysis: Analysis | None
 
 
@@ -105,7 +110,7 @@ Control = dict[str, Rules]
 ReviewState = State[Row, Control]
 ReviewStep = Step[Row, Control]
 
-NOTHING = Standing(None, 0, (), None)
+NOTHING = Standing(None, 0, None, [], None)
 
 
 def rules_of(version: int, policy: Policy) -> Rules:
@@ -124,18 +129,20 @@ DEFAULT_RULES = rules_of(0, Policy())
 # --- deciding ----------------------------------------------------------------------------------
 
 
-def counted(row: Row) -> list[Vote]:
-    """The votes that count: on the current revision, not by its writer."""
-    revision, writer = row.revision, row.writer
-    return [vote for vote in row.votes if vote.revision == revision and vote.voter != writer]
+def counts(row: Row, vote: Vote) -> bool:
+    """Votes count on the current revision, and not by its writer."""
+    return vote.revision == row.revision and vote.voter != row.writer
 
 
-def decide(row: Row, votes: list[Vote], rules: Rules, offset: int, may_turn: bool) -> None:
-    """Set the row's verdict from these votes. `may_turn`: a verdict that they contradict does not stand."""
-    policy = rules.policy
-    live = len(votes)
-    good = sum([vote.good for vote in votes])
-    row.log_odds = odds = (2 * good - live) * rules.weight
+def recount(row: Row) -> None:
+    counted = [vote.good for vote in row.votes if counts(row, vote)]
+    row.live, row.good = len(counted), sum(counted)
+
+
+def decide(row: Row, rules: Rules, offset: int, may_turn: bool) -> None:
+    """Set the row's verdict from its votes. `may_turn`: a verdict that they contradict does not stand."""
+    live, policy = row.live, rules.policy
+    row.log_odds = odds = (2 * row.good - live) * rules.weight
     row.unsure_votes = 0
     if row.verdict is not None and (not may_turn or _still_supported(row.verdict, odds, live, policy)):
         return
@@ -169,23 +176,34 @@ def _still_supported(verdict: Verdict, odds: int, live: int, policy: Policy) -> 
 _LABELS = ("bad", "good")
 
 
-def standing(row: Row, votes: list[Vote]) -> Standing:
-    verdict = row.verdict
+def standing(row: Row) -> Standing:
+    verdict, analysis = row.verdict, row.analysis
     golden = row.golden[1] if row.golden is not None and row.golden[0] == row.revision else None
-    judgements: list[Judgement] = []
-    if verdict is not None and verdict != "escalated":
-        judgements.append(Judgement(row.writer, "writer", verdict, row.hour, None, None))
-        approved = verdict == "approved"
-        for vote in votes:
-            outcome = "agreed" if vote.good == approved else "disagreed"
-            judgements.append(_of_voter(vote, outcome))
-    if golden is not None:
-        right = golden == "approved"
-        for vote in votes:
-            judgements.append(_of_voter(vote, "golden_right" if vote.good == right else "golden_wrong"))
-    analysis = row.analysis
     in_slice = verdict == "approved" and analysis is not None and analysis.revision == row.revision
-    return Standing(verdict, row.unsure_votes, tuple(judgements), analysis if in_slice else None)
+    return Standing(verdict, row.unsure_votes, golden, row.votes.copy(), analysis if in_slice else None)
+
+
+def judgements(row: Row, said: Standing) -> list[Judgement]:
+    """What this standing says about the writer and about each voter whose vote counts."""
+    made: list[Judgement] = []
+    if said.verdict == "approved" or said.verdict == "rejected":
+        made.append(Judgement(row.writer, "writer", said.verdict, row.hour, None, None))
+    for vote in said.votes:
+        made += _of_vote(row, said, vote)
+    return made
+
+
+def _of_vote(row: Row, said: Standing, vote: Vote) -> list[Judgement]:
+    if not counts(row, vote):
+        return []
+    made: list[Judgement] = []
+    if said.verdict == "approved" or said.verdict == "rejected":
+        agreed = vote.good == (said.verdict == "approved")
+        made.append(_of_voter(vote, "agreed" if agreed else "disagreed"))
+    if said.golden is not None:
+        right = vote.good == (said.golden == "approved")
+        made.append(_of_voter(vote, "golden_right" if right else "golden_wrong"))
+    return made
 
 
 def _of_voter(vote: Vote, outcome: str) -> Judgement:
@@ -205,7 +223,6 @@ class _Change(NamedTuple):
 
     key: str
     row: Row
-    votes: list[Vote]
     revision: int
     before: Standing
     after: Standing
@@ -215,16 +232,15 @@ class _Change(NamedTuple):
 def _difference(change: _Change) -> list[Effect]:
     """The facts that turn what was said into what is now said: first what is taken back, then what is new."""
     before, after = change.before, change.after
-    if before == after:
-        return []
     effects: list[Effect] = []
-    if before.verdict is not None and before.verdict != after.verdict:
-        effects.append(_reopened(change, before.verdict))
-    if after.verdict is not None and before.verdict != after.verdict:
-        effects.append(_reached(change, after.verdict))
+    if before.verdict != after.verdict:
+        if before.verdict is not None:
+            effects.append(_reopened(change, before.verdict))
+        if after.verdict is not None:
+            effects.append(_reached(change, after.verdict))
     if after.unsure_votes and before.unsure_votes != after.unsure_votes:
         effects.append(_requested(change))
-    effects += _judged(change)
+    effects += [_judgement(change, judged, sign) for judged, sign in _judged(change)]
     if before.analysis != after.analysis:
         if before.analysis is not None:
             effects.append(_sliced(change, _SLICE_LEFT, before.analysis))
@@ -239,17 +255,16 @@ def _reopened(change: _Change, verdict: Verdict) -> Effect:
 
 
 def _reached(change: _Change, verdict: Verdict) -> Effect:
-    row, votes = change.row, change.votes
-    good = sum([vote.good for vote in votes])
+    row = change.row
     data: Json = {
         "project": row.project,
         "revision": row.revision,
         "verdict": verdict,
         "policy_version": row.decided_under,
         "log_odds_milli_nats": row.log_odds,
-        "good_votes": good,
-        "bad_votes": len(votes) - good,
-        "decided_by": sorted([vote.offset for vote in votes])[:1_000],
+        "good_votes": row.good,
+        "bad_votes": row.live - row.good,
+        "decided_by": sorted([vote.offset for vote in row.votes if counts(row, vote)])[:1_000],
     }
     return Effect(VERDICTS.name, change.key, _VERDICT_REACHED, data)
 
@@ -266,13 +281,15 @@ def _requested(change: _Change) -> Effect:
     return Effect(VERDICTS.name, change.key, _OVERLAP_REQUESTED, data)
 
 
-def _judged(change: _Change) -> list[Effect]:
-    before, after = change.before.judgements, change.after.judgements
-    if after[: len(before)] == before:
-        return [_judgement(change, new, 1) for new in after[len(before) :]]
-    gone = [old for old in before if old not in after]
-    come = [new for new in after if new not in before]
-    return [_judgement(change, old, -1) for old in gone] + [_judgement(change, new, 1) for new in come]
+def _judged(change: _Change) -> list[tuple[Judgement, int]]:
+    """Judgements taken back (-1) and made (1)."""
+    row, before, after = change.row, change.before, change.after
+    known = len(before.votes)
+    if before.verdict == after.verdict and before.golden == after.golden and after.votes[:known] == before.votes:
+        # The common case, and the same answer as below: nothing changed but that votes were added.
+        return [(new, 1) for vote in after.votes[known:] for new in _of_vote(row, after, vote)]
+    old, new = judgements(row, before), judgements(row, after)
+    return [(gone, -1) for gone in old if gone not in new] + [(come, 1) for come in new if come not in old]
 
 
 def _judgement(change: _Change, judgement: Judgement, sign: int) -> Effect:
@@ -313,15 +330,12 @@ def _sliced(change: _Change, type_: str, analysis: Analysis) -> Effect:
 # --- what each event does to a row -------------------------------------------------------------
 
 
-def _hour(event: e.AnyEvent) -> int:
-    return int(event.time.timestamp() // HOUR_SECONDS)
-
-
 def _received(row: Row, record: Record, data: e.SubmissionReceived) -> Refusal | None:
     if row.revision:
         return Refusal("received_twice", "the submission was already received under another event id")
     row.project, row.kind, row.writer, row.slice = data.project, data.kind, data.writer, data.slice
-    row.prompt, row.revision, row.hour = data.prompt, 1, _hour(record.event)
+    row.prompt, row.revision, row.hour = data.prompt, 1, record.time_ms // HOUR_MILLISECONDS
+    recount(row)
     return None
 
 
@@ -331,6 +345,7 @@ def _edited(row: Row, record: Record, data: e.SubmissionEdited) -> Refusal | Non
     if data.revision != row.revision + 1:
         return Refusal("revision_out_of_turn", f"revision {data.revision} does not follow revision {row.revision}")
     row.revision, row.verdict, row.withdrawn = data.revision, None, 0
+    recount(row)
     return None
 
 
@@ -348,18 +363,23 @@ def _analysed(row: Row, record: Record, data: e.SubmissionAnalysed) -> Refusal |
 
 
 def _voted(row: Row, record: Record, data: e.VoteCast) -> Refusal | None:
-    good = 1 if data.label == "good" else 0
-    vote = Vote(data.voter, good, data.revision, record.offset, _hour(record.event), data.duration_milliseconds)
+    good, hour = (1 if data.label == "good" else 0), record.time_ms // HOUR_MILLISECONDS
+    vote = Vote(data.voter, good, data.revision, record.offset, hour, data.duration_milliseconds)
     for place, other in enumerate(row.votes):
         if other.voter == vote.voter and other.revision == vote.revision:
             row.votes[place] = vote
+            recount(row)
             return None
     row.votes.append(vote)
+    if counts(row, vote):
+        row.live += 1
+        row.good += good
     return None
 
 
 def _retracted(row: Row, record: Record, data: e.VoteRetracted) -> Refusal | None:
     row.votes = [vote for vote in row.votes if vote.voter != data.voter or vote.revision != data.revision]
+    recount(row)
     return None
 
 
@@ -419,6 +439,8 @@ class Review:
             "hour": row.hour,
             "withdrawn": row.withdrawn,
             "votes": [tuple(vote) for vote in row.votes],
+            "live": row.live,
+            "good": row.good,
             "golden": row.golden,
             "analysis": None if row.analysis is None else tuple(row.analysis),
             "verdict": row.verdict,
@@ -426,7 +448,8 @@ class Review:
             "decided_under": row.decided_under,
             "log_odds": row.log_odds,
             "unsure_votes": row.unsure_votes,
-            "seen": row.seen,
+            "ids": row.ids,
+            "digests": row.digests,
         }
 
     def unpack(self, packed: Json) -> Row:
@@ -451,52 +474,52 @@ def _apply_to_row(state: ReviewState, record: Record, handler: _Handler) -> Revi
     fresh = row is None
     if row is None:
         row = Row()
-    elif refusal := _seen_before(row, record):
-        return Step(state, [], refusal if refusal.code else None)
-    votes = counted(row)
-    revision, before = row.revision, standing(row, votes)
+    elif event.id in row.ids:
+        return Step(state, [], _same_id(row, record))
+    elif len(row.ids) >= MAX_EVENTS_PER_SUBMISSION:
+        return Step(state, [], _TOO_MANY)
+    revision, before = row.revision, standing(row)
     refusal = handler(row, record, event.data)
     if refusal is not None:
         return Step(state, [], refusal)
     if fresh:
         state.rows[event.subject] = row
     row.offset = record.offset
-    row.seen += (event.id, record.digest)
+    row.ids.append(event.id)
+    row.digests.append(record.digest)
     state.touched[event.subject] = None
     return Step(state, _settle(state, record, row, revision, before))
 
 
-_DUPLICATE = Refusal("", "the same event again")
+_TOO_MANY = Refusal("too_many_events", f"more than {MAX_EVENTS_PER_SUBMISSION} events on one submission")
 
 
-def _seen_before(row: Row, record: Record) -> Refusal | None:
-    """None for a new event; a refusal without a code for an exact duplicate, which is no error."""
-    seen = row.seen
-    if record.event.id in seen:
-        place = seen.index(record.event.id)
-        return _DUPLICATE if seen[place + 1] == record.digest else Refusal("id_reused", "the same id with another body")
-    if len(seen) >= 2 * MAX_EVENTS_PER_SUBMISSION:
-        return Refusal("too_many_events", f"more than {MAX_EVENTS_PER_SUBMISSION} events on one submission")
-    return None
+def _same_id(row: Row, record: Record) -> Refusal | None:
+    """The same id twice is one event; the same id with another body is refused."""
+    if row.digests[row.ids.index(record.event.id)] == record.digest:
+        return None
+    return Refusal("id_reused", "the same id with another body")
 
 
 def _settle(state: ReviewState, record: Record, row: Row, revision: int, before: Standing) -> list[Effect]:
-    kind = type(record.event.data)
+    """Decide the row anew, and say what changed."""
+    key, kind = record.event.subject, type(record.event.data)
     rules = state.control.get(row.project, DEFAULT_RULES)
-    votes = counted(row)
     may_turn = kind is e.VoteRetracted or bool(rules.policy.late_votes_reopen)
-    decide(row, votes, rules, record.offset, may_turn)
-    key = record.event.subject
+    decide(row, rules, record.offset, may_turn)
+    after = standing(row)
     settled = _SETTLED.get(kind)
-    after = standing(row, votes)
+    if settled is not None:
+        # Judgements about the earlier revision stay: only its verdict and its place in the slice are taken back.
+        spoken = before._replace(votes=[], golden=None, verdict=None)
+        effects = [_reopened(_Change(key, row, revision, before, NOTHING, settled), before.verdict)] if before.verdict else []
+        effects += _difference(_Change(key, row, revision, spoken, NOTHING, settled))
+        return effects + _difference(_Change(key, row, row.revision, NOTHING, after, settled))
+    change = _Change(key, row, row.revision, before, after, _REASONS.get(kind, "voted"))
     if kind is e.SubmissionReceived:
         offered = Judgement(row.writer, "writer", "submitted", row.hour, None, None)
-        after = after._replace(judgements=(offered, *after.judgements))
-    if settled is None:
-        return _difference(_Change(key, row, votes, row.revision, before, after, _REASONS.get(kind, "voted")))
-    taken_back = before._replace(judgements=())
-    effects = _difference(_Change(key, row, votes, revision, taken_back, NOTHING, settled))
-    return effects + _difference(_Change(key, row, votes, row.revision, NOTHING, after, settled))
+        return [_judgement(change, offered, 1), *_difference(change)]
+    return _difference(change)
 
 
 def _apply_policy(state: ReviewState, record: Record, data: e.PolicyApplied) -> ReviewStep:
@@ -513,12 +536,11 @@ def _apply_policy(state: ReviewState, record: Record, data: e.PolicyApplied) -> 
 
 
 def _reconsider(state: ReviewState, record: Record, key: str, row: Row, rules: Rules) -> list[Effect]:
-    votes = counted(row)
-    before = standing(row, votes)
-    decide(row, votes, rules, record.offset, may_turn=True)
+    before = standing(row)
+    decide(row, rules, record.offset, may_turn=True)
     row.offset = record.offset
     state.touched[key] = None
-    return _difference(_Change(key, row, votes, row.revision, before, standing(row, votes), "policy"))
+    return _difference(_Change(key, row, row.revision, before, standing(row), "policy"))
 
 
 REVIEW = Review()

@@ -13,6 +13,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -38,7 +39,7 @@ class Status:
 
 
 class Broker:
-    """The broker of one data directory. Its methods block and must not be called from a running event loop."""
+    """The broker of one data directory. Its methods block."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -148,7 +149,7 @@ class Broker:
     def answering(self) -> str | None:
         """The address of the broker, if it lives and answers as the node of this data directory."""
         bootstrap = self.running()
-        return bootstrap if bootstrap and asyncio.run(_answers(bootstrap, self.cluster_id())) else None
+        return bootstrap if bootstrap and _ask(bootstrap, self.cluster_id()) else None
 
     def record(self) -> Record | None:
         """The broker's process, if it lives."""
@@ -183,13 +184,12 @@ class Broker:
     def down(self, grace_seconds: float = STOP_SECONDS) -> bool:
         """Stop it, whoever started it, and wait until it is gone. Returns whether there was one."""
         record = self.record()
-        if record is None:
-            return False
-        end(record, grace_seconds)
+        if record is not None:
+            end(record, grace_seconds)
+            self._record.unlink(missing_ok=True)
         if self._child is not None:
             self._child.wait()
-        self._record.unlink(missing_ok=True)
-        return True
+        return record is not None
 
     def _in_use(self) -> "InUse":
         record = Record.read(self._record)
@@ -255,6 +255,9 @@ def properties(settings: Settings, data: Path, controller: int, port: int) -> by
         "message.max.bytes": 16 << 20,
         "replica.fetch.max.bytes": 16 << 20,
         "log.retention.ms": -1,
+        # After a kill the controller lets the broker in again only when its old session is over (default: 9 s).
+        "broker.session.timeout.ms": 3000,
+        "broker.heartbeat.interval.ms": 500,
         # Its default is a quarter of the heap.
         "log.cleaner.dedupe.buffer.size": 16 << 20,
         "group.initial.rebalance.delay.ms": 0,
@@ -272,6 +275,12 @@ def _escaped(value: str) -> str:
     units = value.replace("\\", "\\\\").encode("utf-16-be")
     pairs = [int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2)]
     return "".join(chr(unit) if unit < 128 else f"\\u{unit:04x}" for unit in pairs)
+
+
+def _ask(bootstrap: str, cluster_id: str | None) -> bool:
+    # In a thread, since the caller may sit in an event loop of its own.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, _answers(bootstrap, cluster_id)).result()
 
 
 async def _answers(bootstrap: str, cluster_id: str | None) -> bool:

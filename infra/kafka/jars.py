@@ -19,13 +19,23 @@ Progress = Callable[[int], None]
 
 def find(settings: Settings, progress: Progress = lambda count: None) -> Path:
     """The folder of the jars; the first call may fetch them (some 60 MB), telling how many files have come so far."""
-    home = settings.kafka.home or _from_environment()
-    if home:
+    there = present(settings)
+    if there is None:
+        there = _fetched(settings)
+        _fetch(there, progress)
+    return there
+
+
+def present(settings: Settings) -> Path | None:
+    """The folder of the jars, if they are here already."""
+    if home := settings.kafka.home or _from_environment():
         return _of_home(home)
-    fetched = _cache(settings) / f"kafka-{version()}-{_digest()}"
-    if not fetched.is_dir():
-        _fetch(fetched, progress)
-    return fetched
+    fetched = _fetched(settings)
+    return fetched if fetched.is_dir() else None
+
+
+def _fetched(settings: Settings) -> Path:
+    return _cache(settings) / f"kafka-{version()}-{_digest()}"
 
 
 def version() -> str:
@@ -113,7 +123,8 @@ def main() -> None:
     from infra.settings import load
 
     try:
-        print(f"jars: {find(load(), lambda count: print(f'\r{count} files', end='', file=sys.stderr))}")
+        find(load(), lambda count: print(f"\r{count} files", end="", file=sys.stderr, flush=True))
+        print(file=sys.stderr)
     except (AssayError, OSError) as error:
         sys.exit(f"assay: {line(explain(error))}")
 

@@ -1,16 +1,16 @@
 """The log from outside: ends, ranges decoded into records, and state rows, without joining any group."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
-from zlib import crc32
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents.log_reading import read_range
 from agents.publishing import MAX_MESSAGE_BYTES
 from agents.state_log import FENCE_KEY
-from schemas.wire import Undecodable, decode
-from streams.projection import AnyProjection, AnyState, Record, restore, topic_of
+from schemas.wire import Undecodable
+from streams.projection import AnyProjection, AnyState, Record, record_of, restore, topic_of
 
 
 def _consumer(brokers: str, **options: Any) -> AIOKafkaConsumer:
@@ -41,11 +41,8 @@ async def records(brokers: str, topic: str, partition: int, end: int, start: int
     """The events at start <= offset < end, in order; what is no event is left out, as every fold does."""
     async for batch in read_range(brokers, (topic, partition), start, end):
         for raw in batch:
-            try:
-                event = decode(raw.value)
-            except Undecodable:
-                continue
-            yield Record(raw.partition, raw.offset, crc32(raw.value), event)
+            with contextlib.suppress(Undecodable):
+                yield record_of(raw.partition, raw.offset, raw.value)
 
 
 async def live_state(brokers: str, projection: AnyProjection, partition: int) -> tuple[AnyState, int]:

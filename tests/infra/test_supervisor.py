@@ -18,7 +18,7 @@ from infra.supervisor import Backoff, Part, Supervisor, program
 CHILD = """
 import os, sys, time, signal
 sys.path.insert(0, {root!r})
-from infra.processes import ready
+from agents.readiness import ready
 name, log, mode = sys.argv[1:]
 def note(text):
     with open(log, "a") as file:
@@ -131,7 +131,6 @@ MAIN = """
 import sys
 sys.path.insert(0, {root!r})
 from infra.supervisor import Supervisor, program
-from infra.processes import ready
 parts = [program(name, 0, [sys.executable, {script!r}, name, {log!r}, mode]) for name, mode in {parts!r}]
 print("begun", flush=True)
 Supervisor(parts, lambda name, text: print(name, text, flush=True)).run()

@@ -1,0 +1,250 @@
+"""The managed broker, with the real Kafka: its life, and what may go wrong with it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from infra import ports
+from infra.errors import AssayError
+from infra.kafka import java
+from infra.kafka.broker import Broker, InUse, properties
+from infra.kafka.topics import ensure_topics
+from infra.processes import Record, gone, held, holder
+from infra.settings import Kafka, Settings
+from schemas.topics import Topic
+
+ROOT = Path(__file__).parents[2]
+TOPIC = Topic("test.life", "key", "what is written")
+
+
+def settings_at(data_dir: Path, **kafka: object) -> Settings:
+    return Settings(data_dir=data_dir, kafka=Kafka.model_validate({"partitions": 1, "heap_mb": 256, **kafka}))
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """One data directory for this module, so that its storage is formatted once."""
+    made = settings_at(tmp_path_factory.mktemp("broker ü"))
+    yield made
+    Broker(made).down()
+
+
+def assay(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "infra.cli", *arguments]
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, check=False, timeout=60)
+
+
+async def write(bootstrap: str, value: bytes) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    await producer.start()
+    await producer.send_and_wait(TOPIC.name, value)
+    await producer.stop()
+
+
+async def read(bootstrap: str) -> bytes | None:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    await consumer.start()
+    consumer.assign([TopicPartition(TOPIC.name, 0)])
+    await consumer.seek_to_beginning()
+    value = (await consumer.getone()).value
+    await consumer.stop()
+    return value
+
+
+def up(settings: Settings) -> tuple[Broker, str]:
+    broker = Broker(settings)
+    return broker, broker.up(bound=False)
+
+
+@pytest.fixture
+def address(settings: Settings) -> Iterator[str]:
+    broker, bootstrap = up(settings)
+    yield bootstrap
+    broker.down()
+
+
+async def test_it_starts_answers_and_stops(settings: Settings, address: str) -> None:
+    assert Broker(settings).status().state == "running"
+    await ensure_topics(address, settings, [TOPIC])
+    await write(address, b"kept")
+    assert await read(address) == b"kept"
+
+
+async def test_what_was_written_is_there_after_a_kill(settings: Settings) -> None:
+    broker, _ = up(settings)
+    record = broker.record()
+    assert record is not None
+    os.kill(record.pid, signal.SIGKILL)
+    assert broker.down() or gone(record, 5)
+    assert broker.status().state == "stopped"
+    broker, bootstrap = up(settings)
+    assert await read(bootstrap) == b"kept"
+    broker.down()
+
+
+def test_up_twice_is_one_broker_and_status_says_where(settings: Settings, address: str) -> None:
+    again = assay("kafka", "up", "--json", "--data-dir", str(settings.data_dir))
+    said = json.loads(again.stdout)
+    assert (again.returncode, said["state"], said["bootstrap"]) == (0, "running", address)
+    with pytest.raises(InUse, match=f"got: pid {said['pid']}; hint: .*kafka down"):
+        Broker(settings).launch(bound=False)
+
+
+@pytest.mark.usefixtures("address")
+def test_a_broker_without_a_record_is_found(settings: Settings) -> None:
+    before = Broker(settings).record()
+    (settings.data_dir / "kafka" / "broker.json").unlink()
+    assert Broker(settings).record() == before
+
+
+def test_a_stale_pid_is_no_broker(settings: Settings) -> None:
+    # The pid of another process, as after a reboot: here it is our own.
+    Record(os.getpid(), "another boot:1").write(settings.data_dir / "kafka" / "broker.json")
+    assert Broker(settings).status().state == "stopped"
+    assert Broker(settings).down() is False
+    broker, _ = up(settings)
+    assert broker.down() is True
+
+
+def test_nothing_is_left_when_the_parent_is_killed(settings: Settings) -> None:
+    text = (
+        "import sys, time\nfrom infra.kafka import broker\nfrom infra.settings import Settings\nfrom pathlib import Path\n"
+        "with broker.running(Settings(data_dir=Path(sys.argv[1]))): print('up', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", text, str(settings.data_dir)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "up\n"
+        record = Broker(settings).record()
+        parent.kill()
+    assert record is not None
+    assert gone(record, 5)
+
+
+def test_a_named_port_in_use_is_an_error(settings: Settings) -> None:
+    with socket.socket() as taken:
+        taken.bind((ports.HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = assay("kafka", "up", "--data-dir", str(settings.data_dir), ASSAY_KAFKA__PORT=str(port))
+    assert done.returncode == 2
+    assert f"where: 127.0.0.1:{port}; got: pid {os.getpid()}" in one_line(done)
+
+
+def test_a_remembered_port_in_use_is_replaced(tmp_path: Path) -> None:
+    first = ports.choose(tmp_path, "kafka")
+    assert ports.choose(tmp_path, "kafka") == first
+    with socket.socket() as taken:
+        taken.bind((ports.HOST, first))
+        second = ports.choose(tmp_path, "kafka")
+    assert second != first
+    assert ports.remembered(tmp_path, "kafka") == second
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """What the command said, checked to be one line without a traceback (notes on progress come before it)."""
+    *notes, last = done.stderr.strip().splitlines()
+    assert last.startswith("assay: ")
+    assert not [text for text in notes if "Traceback" in text or text.startswith("assay: ")]
+    return last
+
+
+def test_no_java_is_said_in_one_line(tmp_path: Path) -> None:
+    done = assay("kafka", "up", "--data-dir", str(tmp_path), PATH=str(tmp_path), JAVA_HOME="", ASSAY_KAFKA__JAVA="/nowhere/java")
+    assert done.returncode == 2
+    assert "no Java 17 or later" in one_line(done)
+
+
+def test_an_old_java_is_named(tmp_path: Path) -> None:
+    old = tmp_path / "java"
+    old.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
+    old.chmod(0o755)
+    done = assay("kafka", "up", "--data-dir", str(tmp_path), ASSAY_KAFKA__JAVA=str(old))
+    assert f"got: {old} of kafka.java is Java 11" in one_line(done)
+
+
+@pytest.mark.parametrize(("said", "version"), [('version "1.8.0_392"', 8), ('version "17.0.15"', 17), ('version "25-ea"', 25)])
+def test_java_versions(said: str, version: int) -> None:
+    assert java.parse(said) == version
+
+
+def test_no_maven_is_said_in_one_line(tmp_path: Path) -> None:
+    # An interpreter outside of any environment keeps its jars in the data directory, where there are none yet.
+    text = (
+        "import sys\nsys.prefix = sys.base_prefix\nfrom infra.cli import run\n"
+        "sys.exit(run(['kafka', 'up', '--data-dir', sys.argv[1]]))"
+    )
+    real = java.find(Settings()).path
+    env = {**os.environ, "PATH": str(tmp_path), "ASSAY_KAFKA__JAVA": str(real), "KAFKA_HOME": ""}
+    command = [sys.executable, "-c", text, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no Maven" in one_line(done)
+
+
+def test_a_wrong_kafka_home_is_said_in_one_line(tmp_path: Path) -> None:
+    done = assay("kafka", "up", "--data-dir", str(tmp_path), KAFKA_HOME=str(tmp_path))
+    assert "no Apache Kafka there; where: " in one_line(done)
+
+
+def test_a_broker_that_dies_while_starting_says_why(settings: Settings) -> None:
+    meta = settings.data_dir / "kafka" / "data" / "meta.properties"
+    kept = meta.read_text()
+    meta.write_text("\n".join(text for text in kept.splitlines() if not text.startswith("cluster.id")))
+    done = assay("kafka", "up", "--data-dir", str(settings.data_dir))
+    meta.write_text(kept)
+    assert done.returncode == 1
+    assert "the broker stopped while starting; where: " in one_line(done)
+    assert f"hint: see {settings.data_dir}" in one_line(done)
+
+
+def test_with_brokers_named_none_is_started(tmp_path: Path) -> None:
+    done = assay("kafka", "up", "--json", "--data-dir", str(tmp_path), ASSAY_KAFKA__BROKERS="10.0.0.1:9092")
+    assert json.loads(done.stdout)["state"] == "external"
+    assert not (tmp_path / "kafka").exists()
+
+
+def test_an_interrupted_format_is_made_anew(tmp_path: Path) -> None:
+    part = tmp_path / "kafka" / "data.part"
+    part.mkdir(parents=True)
+    (part / "meta.properties").write_text("half")
+    broker = Broker(settings_at(tmp_path))
+    broker.up(bound=True)
+    broker.down()
+    assert not part.exists()
+
+
+def test_a_path_is_escaped_for_java(tmp_path: Path) -> None:
+    written = properties(Settings(), tmp_path / "a b\\ü", 1, 2)
+    assert b"a b\\\\\\u00fc\n" in written
+    with pytest.raises(AssayError, match="comma"):
+        properties(Settings(), tmp_path / "a,b", 1, 2)
+
+
+def test_the_lock_tells_who(tmp_path: Path) -> None:
+    with held(tmp_path / "lock") as mine:
+        assert mine is not None
+        with held(tmp_path / "lock") as theirs:
+            assert theirs is None
+        argv = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
+        child = subprocess.Popen(argv, pass_fds=[mine], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        child.stdout.readline()
+    with held(tmp_path / "lock") as after:
+        assert after is None, "the child holds it on"
+    assert holder(tmp_path / "lock") == child.pid
+    child.kill()
+    child.communicate()
+    started = time.monotonic()
+    with held(tmp_path / "lock") as free:
+        assert free is not None
+    assert time.monotonic() - started < 1

@@ -1,0 +1,119 @@
+"""Random histories: lists of small actions by hypothesis, turned into records as they would stand in the log."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from schemas.catalogue import EVENT_OF, TYPE_OF
+from schemas.events import (
+    GoldenAnswerSet,
+    PolicyApplied,
+    SubmissionAnalysed,
+    SubmissionEdited,
+    SubmissionReceived,
+    SubmissionWithdrawn,
+    VoteCast,
+    VoteRetracted,
+)
+from schemas.identity import event_id
+from schemas.policy import Policy
+from schemas.wire import encode
+from schemas.words import Frozen
+from streams.projection import AnyProjection, Fact, Record, Step, facts, record_of
+from streams.review import REVIEW
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SUBJECTS = ("s-1", "s-2", "s-3")
+VOTERS = ("anna", "ben", "chloe", "dev", "writer")
+SLICES = ("en/reviews/sentiment", "de/legal/rewriting")
+
+Action = tuple[Any, ...]
+PLACE = st.sampled_from(SUBJECTS)
+
+ACTIONS = st.one_of(
+    st.tuples(st.just("receive"), PLACE, st.sampled_from(SLICES)),
+    st.tuples(st.just("edit"), PLACE, st.integers(2, 4)),
+    st.tuples(st.just("withdraw"), PLACE),
+    st.tuples(st.just("analyse"), PLACE, st.integers(1, 3), st.integers(0, 5)),
+    st.tuples(st.just("vote"), PLACE, st.sampled_from(VOTERS), st.sampled_from(["good", "bad"]), st.integers(1, 2)),
+    st.tuples(st.just("vote"), PLACE, st.sampled_from(VOTERS), st.sampled_from(["good", "bad"]), st.just(1)),
+    st.tuples(st.just("retract"), PLACE, st.sampled_from(VOTERS), st.integers(1, 2)),
+    st.tuples(st.just("golden"), PLACE, st.integers(1, 2), st.sampled_from(["approved", "rejected"])),
+    st.tuples(st.just("policy"), st.integers(1, 4), st.integers(2, 3), st.sampled_from([750, 900]), st.integers(0, 1)),
+)
+HISTORIES = st.lists(ACTIONS, max_size=60)
+
+
+def embedding(seed: int) -> str:
+    vector = np.random.default_rng(seed).normal(size=384)
+    return b64encode(np.round(127 * vector / np.linalg.norm(vector)).astype(np.int8).tobytes()).decode()
+
+
+def _data(action: Action) -> tuple[str, Frozen]:
+    match action:
+        case ("receive", subject, slice_):
+            data: Frozen = SubmissionReceived(project="p", kind="completion", writer="writer", slice=slice_, text="A text.")
+        case ("edit", subject, revision):
+            data = SubmissionEdited(revision=revision, editor="ed", text="Another text.")
+        case ("withdraw", subject):
+            data = SubmissionWithdrawn(withdrawn_by="writer")
+        case ("analyse", subject, revision, seed):
+            about = {"model": "m", "language": "en", "characters": 7, "words": 2}
+            data = SubmissionAnalysed(revision=revision, embedding=embedding(seed), **about)
+        case ("vote", subject, voter, label, revision):
+            data = VoteCast(revision=revision, voter=voter, label=label, duration_milliseconds=1_500)
+        case ("retract", subject, voter, revision):
+            data = VoteRetracted(revision=revision, voter=voter)
+        case ("golden", subject, revision, verdict):
+            data = GoldenAnswerSet(revision=revision, verdict=verdict, set_by="ed")
+        case ("policy", version, overlap_min, confidence, late):
+            subject = "p"
+            policy = Policy(
+                overlap_min=overlap_min,
+                approve_confidence_permille=confidence,
+                reject_confidence_permille=confidence,
+                late_votes_reopen=late,
+            )
+            data = PolicyApplied(project="p", version=version, policy=policy, applied_by="ops", reason="trying")
+        case _:
+            raise AssertionError(action)
+    return subject, data
+
+
+def event_bytes(action: Action, number: int) -> bytes:
+    """The event of an action; `number` makes its id and time."""
+    subject, data = _data(action)
+    time = START + timedelta(minutes=7 * number)
+    about = {"id": event_id(time, "history", number), "type": TYPE_OF[type(data)], "source": "tests", "subject": subject}
+    return encode(EVENT_OF[type(data)](time=time, data=data, **about))  # type: ignore[arg-type]
+
+
+def records(history: Sequence[Action], partition: int = 0) -> list[Record]:
+    return [record_of(partition, number, event_bytes(action, number)) for number, action in enumerate(history)]
+
+
+def effects_of(projection: AnyProjection, log: Sequence[Record]) -> list[Fact]:
+    """All facts that a fold of this log publishes."""
+    found: list[Fact] = []
+    state = projection.empty()
+    for record in log:
+        step: Step[Any, Any] = projection.apply(state, record)
+        state = step.state
+        found += facts(projection, record, step.effects)
+    return found
+
+
+def source_log(projection: AnyProjection, history: Sequence[Action]) -> list[Record]:
+    """A log of the projection's own source topic that this history leads to, control records in their place."""
+    log = records(history)
+    if projection is REVIEW:
+        return log
+    values = [fact.value for fact in effects_of(REVIEW, log) if fact.topic == projection.source.name]
+    if projection.name == "annotators":
+        controls = [event_bytes(action, number) for number, action in enumerate(history) if action[0] == "policy"]
+        values = [*controls[:1], *values, *controls[1:]]
+    return [record_of(0, offset, value) for offset, value in enumerate(values)]
