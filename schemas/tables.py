@@ -268,4 +268,21 @@ VIEWS = (
             *_PLACE_OF_FACT,
         ),
     ),
+    View(
+        "v_quarantine",
+        "every record that was refused once, with the reason",
+        (
+            Column("topic", "String", "topic of the record that was refused"),
+            Column("partition", "UInt32", "its partition"),
+            Column("offset", "UInt64", "its offset"),
+            Column("projection", "String", "who refused it"),
+            Column("code", "String", "why, as a code"),
+            Column("reason", "String", "why, in words"),
+            Column("time", _TIME, "timestamp of the record"),
+            Column("key", "String", "its key, as bytes"),
+            Column("value", "String", "its value, as bytes"),
+            Column("quarantine_partition", "UInt32", "partition in the quarantine's topic"),
+            Column("quarantine_offset", "UInt64", "offset in the quarantine's topic"),
+        ),
+    ),
 )
