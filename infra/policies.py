@@ -104,9 +104,7 @@ async def _holds_its_version(brokers: str, ours: AnyEvent) -> None:
 async def _missing_copies(brokers: str, applied: Message, fresh: bool) -> list[tuple[Place, Message]]:
     """Only an application that the log had already can have copies, and only then is the log searched for them."""
     places = await ends(brokers, *(topic.name for topic in CONTROLLED))
-    return [
-        (place, applied) for place, end in places.items() if fresh or applied.id not in await _ids_in(brokers, place, end)
-    ]
+    return [(place, applied) for place, end in places.items() if fresh or applied.id not in await _ids_in(brokers, place, end)]
 
 
 async def _ids_in(brokers: str, place: Place, end: int) -> set[str]:
