@@ -71,7 +71,10 @@ def import_file(
 
 
 def ingest(
-    file: Annotated[str, Parameter(help="A file, or - for standard input.", allow_leading_hyphen=True)] = "-", *, dry_run: DryRun = False, json: Json = False
+    file: Annotated[str, Parameter(help="A file, or - for standard input.", allow_leading_hyphen=True)] = "-",
+    *,
+    dry_run: DryRun = False,
+    json: Json = False,
 ) -> Exit:
     """Send events, one CloudEvents JSON object a line, as they come in. An event sent twice counts once.
 
