@@ -30,11 +30,12 @@ def end_process(error: BaseException) -> None:
 
 
 def create_app(settings: WorkerSettings) -> faust.App:
-    """A Faust app with these agents. One consumer group for each set of agents: all its members read the same."""
+    """A Faust app with these agents."""
     app = faust.App(
-        "assay-" + "-".join(sorted(settings.names)),
+        settings.group,
         broker=[f"{SCHEME}://{address}" for address in settings.brokers.split(",")],
         store="memory://",
+        datadir=settings.data_dir / "faust",
         autodiscover=False,
         topic_allow_declare=False,
         topic_disable_leader=True,
@@ -42,6 +43,9 @@ def create_app(settings: WorkerSettings) -> faust.App:
         broker_max_poll_records=settings.batch_records,
         consumer_max_fetch_size=4 * 1024 * 1024,
         broker_commit_interval=1.0,
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=2.0,
+        broker_rebalance_timeout=20.0,
         stream_buffer_maxsize=2,
         web_enabled=bool(settings.web_port),
         web_port=settings.web_port or 6066,
@@ -50,6 +54,7 @@ def create_app(settings: WorkerSettings) -> faust.App:
     for name in settings.names:
         _add(app, AGENT_BY_NAME[name], settings)
     app.on_configured.connect(_settle_memory, weak=False)
+    app.on_partitions_assigned.connect(_tell_ready, weak=False)
     app.on_rebalance_complete.connect(_tell_ready, weak=False)
     return app
 
@@ -80,10 +85,20 @@ def _tell_ready(*_: Any, **__: Any) -> None:
     ready()
 
 
+async def _tell_ready(*_: Any, **__: Any) -> None:
+    ready()
+
+
 def _settle_memory(*_: Any, **__: Any) -> None:
     """State is millions of long-lived objects: scanning them again and again is what the collector must not do."""
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
+
+
+def run(settings: WorkerSettings, loglevel: str) -> None:
+    """Run these agents until SIGTERM or SIGINT, then finish, flush, commit and leave; ends the process."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    faust.Worker(create_app(settings), loglevel=loglevel, redirect_stdouts=False).execute_from_commandline()
 
 
 app = create_app(WorkerSettings.from_environment())

@@ -1,5 +1,6 @@
 """What a worker is told. The command line's settings hold the same options under `worker`."""
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,17 +23,23 @@ class WorkerOptions(BaseModel):
     def names(self) -> tuple[str, ...]:
         return tuple(name.strip() for name in self.agents.split(",") if name.strip())
 
+    @property
+    def group(self) -> str:
+        """The consumer group: one for each set of agents, since all members of a group read the same topics."""
+        return "assay-" + "-".join(sorted(self.names))
+
 
 class WorkerSettings(WorkerOptions):
-    """The options, and where Kafka is."""
+    """The options, where Kafka is, and where Faust keeps what little it writes."""
 
     brokers: str = "127.0.0.1:9092"
+    data_dir: Path = Path(".assay")
 
     @classmethod
     def from_environment(cls) -> Self:
         """Read from `ASSAY_KAFKA__BROKERS` and `ASSAY_WORKER__...`, for a worker that Faust itself starts."""
         world = _World()
-        return cls(brokers=world.kafka.brokers, **world.worker.model_dump(include=set(WorkerOptions.model_fields)))
+        return cls(brokers=world.kafka.brokers, data_dir=world.data_dir, **world.worker.model_dump(include=set(WorkerOptions.model_fields)))
 
 
 class _Kafka(BaseModel):
@@ -48,5 +55,6 @@ class _Options(WorkerOptions):
 class _World(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ASSAY_", env_nested_delimiter="__", frozen=True, extra="ignore")
 
+    data_dir: Path = Path(".assay")
     kafka: _Kafka = _Kafka()
     worker: _Options = _Options()

@@ -69,7 +69,7 @@ def _text(manifest: Manifest) -> str:
         [
             f"# {manifest.name}",
             "",
-            f"{manifest.rows} approved submissions of kind {manifest.kind}, written by people and approved by others.",
+            f"{manifest.rows} approved submissions of kind {manifest.kind}, each approved by review.",
             f"Content digest `{manifest.content_digest}`.",
             "",
             "```python",

@@ -156,7 +156,7 @@ def _run(
         raise AssayError(error.what, hint=error.hint) from error
     except JobLost as error:
         hint = "the job needs some 3 GB of free memory; `dmesg` tells whether the system killed it"
-        raise AssayError("the job's worker is gone", got=error, hint=hint, exit_code=Exit.FAILED) from error
+        raise AssayError("the job is lost", got=error, hint=hint, exit_code=Exit.FAILED) from error
     raise AssayError("the job ended without a result", got=recipe.name, hint="run it again", exit_code=Exit.FAILED)
 
 

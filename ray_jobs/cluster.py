@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "TOKENIZERS_PARALLELISM": "false", "HF_
 
 
 class JobLost(Exception):
-    """The worker or the cluster ended before the job did."""
+    """The cluster did not start, or the worker ended before the job did."""
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def cluster(folder: Path, cpus: int) -> Iterator[None]:
             yield
             return
         try:
-            _connect(ray) if os.environ.get("RAY_ADDRESS") else _start(ray, folder, cpus)
+            _begin(ray, folder, cpus)
             yield
         finally:
             ray.shutdown()
@@ -60,9 +61,18 @@ def run(job: Callable[[Any], Iterator[T]], spec: object, cpus: int) -> Iterator[
         ray.cancel(results, force=True)
 
 
+@cache
 def _token() -> dict[str, str]:
-    """A secret of this one cluster: without it Ray would write one into the home folder, and say so."""
+    """A secret of this process's clusters: without it Ray would write one into the home folder, and say so. Ray keeps
+    the first that it reads, so it is the same for all of them."""
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+def _begin(ray: Any, folder: Path, cpus: int) -> None:
+    try:
+        _connect(ray) if os.environ.get("RAY_ADDRESS") else _start(ray, folder, cpus)
+    except Exception as error:
+        raise JobLost(f"Ray does not start: {str(error).strip().splitlines()[0]}") from error
 
 
 def _connect(ray: Any) -> None:

@@ -66,6 +66,8 @@ def load(found: Base, precision: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model: Any = AutoModelForCausalLM.from_pretrained(found.path, dtype=getattr(torch, precision), local_files_only=True)
+    # Else an adapter would name a folder of this machine.
+    model.name_or_path = model.config.name_or_path = PUBLISHED
     return model.eval(), AutoTokenizer.from_pretrained(found.path, local_files_only=True)
 
 

@@ -95,7 +95,6 @@ def with_adapter(model: Any, recipe: Recipe) -> Any:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
-    config.base_model_name_or_path = models.PUBLISHED
     return get_peft_model(model, config)
 
 
@@ -143,6 +142,6 @@ def share_of_rate(step: int, recipe: Recipe) -> float:
 
 def save(model: Any, out: Path) -> str:
     """Write the adapter; return the SHA-256 of its tensors."""
-    model.save_pretrained(out / ADAPTER)
+    model.save_pretrained(out / ADAPTER, save_embedding_layers=False)  # "auto" would ask the network
     with (out / ADAPTER / TENSORS).open("rb") as opened:
         return file_digest(opened, "sha256").hexdigest()

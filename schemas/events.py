@@ -47,7 +47,7 @@ class SubmissionReceived(Frozen):
     writer: AnnotatorId
     slice: SliceId
     text: Text
-    #: The submission that this completes; set for a completion, else absent.
+    #: The submission that this one answers: always set for a completion, and for a prompt that goes on with a conversation.
     prompt: SubjectId | None = None
 
 

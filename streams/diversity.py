@@ -117,8 +117,8 @@ class Diversity:
 
     def unpack(self, packed: Json) -> Row:
         row = Row()
-        for name, value in packed.items():
-            setattr(row, name, value)
+        for name in ("offset", "texts", "words", "writers", "kinds", "model", "embedded"):
+            setattr(row, name, packed[name])
         row.origins = {int(partition): (origin[0], origin[1]) for partition, origin in packed["origins"].items()}
         row.sums = _decoded(packed["sums"])
         row.moments[_UPPER] = _decoded(packed["moments"])

@@ -126,11 +126,9 @@ async def _worker(brokers: str) -> tuple[float, int]:
 
 @contextlib.asynccontextmanager
 async def _running(brokers: str) -> AsyncIterator[Process]:
-    told = {"ASSAY_KAFKA__BROKERS": brokers, "ASSAY_WORKER__AGENTS": "review"}
-    faust = [sys.executable, "-m", "faust", "-A", "agents.app", "worker", "--without-web", "-l", "warn"]
-    process = await asyncio.create_subprocess_exec(
-        *faust, env=os.environ | told, preexec_fn=_one_core, stdout=sys.stderr.fileno()
-    )
+    command = [sys.executable, "-m", "infra.cli", "worker", "--agents", "review"]
+    told = os.environ | {"ASSAY_KAFKA__BROKERS": brokers}
+    process = await asyncio.create_subprocess_exec(*command, env=told, preexec_fn=_one_core, stdout=sys.stderr.fileno())
     try:
         yield process
     finally:

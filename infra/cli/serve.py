@@ -6,7 +6,7 @@ import sys
 import structlog
 
 from infra.cli.output import note
-from infra.processes import ready
+from agents.readiness import ready
 from infra.wiring import bootstrap, settings
 
 

@@ -1,11 +1,10 @@
 """assay worker."""
 
-import os
-import sys
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from agents.settings import WorkerOptions, WorkerSettings
 from agents.topology import AGENTS, AGENT_BY_NAME
 from infra.cli.output import note
 from infra.errors import AssayError
@@ -27,8 +26,9 @@ def worker(
     if unknown:
         names = ", ".join(agent.name for agent in AGENTS)
         raise AssayError("no such agent", where="--agents", got=unknown[0], hint=f"there are {names}")
-    os.environ["ASSAY_KAFKA__BROKERS"] = bootstrap(settings())
-    os.environ["ASSAY_WORKER__AGENTS"] = chosen
-    note(f"worker: {chosen} on {os.environ['ASSAY_KAFKA__BROKERS']}")
-    faust = [sys.executable, "-m", "faust", "-A", "agents.app", "worker", "--without-web", "-l", loglevel]
-    os.execv(sys.executable, faust)
+    brokers = bootstrap(settings())
+    note(f"worker: {chosen} on {brokers}")
+    from agents.app import run
+
+    options = settings().worker.model_dump(include=set(WorkerOptions.model_fields)) | {"agents": chosen}
+    run(WorkerSettings(brokers=brokers, data_dir=settings().data_dir, **options), loglevel)
