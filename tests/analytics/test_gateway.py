@@ -108,14 +108,6 @@ def test_compressed_inserts(port: int, writer: Any, coding: str) -> None:
     client.close()
 
 
-def test_sqlalchemy(port: int) -> None:
-    sqlalchemy = pytest.importorskip("sqlalchemy")
-    engine = sqlalchemy.create_engine(f"clickhousedb://default@127.0.0.1:{port}/assay")
-    with engine.connect() as connection:
-        assert connection.execute(sqlalchemy.text("SELECT 1 + 1")).scalar() == 2
-    engine.dispose()
-
-
 def test_curl(http: httpx.Client) -> None:
     assert http.get("/ping").text == "Ok.\n"
     assert http.get("/", params={"query": "SELECT 1, 'a'"}).text == "1\ta\n"
@@ -170,13 +162,18 @@ def test_a_web_page_cannot_ask(http: httpx.Client, host: str) -> None:
         assert http.get(path, headers={"Host": host}).status_code == 403
 
 
+FORBIDDEN = {
+    "readonly": "0",
+    "allow_ddl": "1",
+    "format_schema": "/etc/passwd",
+    "format_template_row": "/etc/passwd",
+    "output_format_schema": "/tmp/planted",
+    "input_format_record_errors_file_path": "planted",
+}
+
+
 def test_settings_are_bounded(http: httpx.Client) -> None:
-    for name, value in (
-        ("readonly", "0"),
-        ("allow_ddl", "1"),
-        ("format_schema", "/etc/passwd"),
-        ("format_template_row", "/etc/passwd"),
-    ):
+    for name, value in FORBIDDEN.items():
         answer = http.get("/", params={"query": "SELECT 1", name: value})
         assert (answer.status_code, answer.headers["X-ClickHouse-Exception-Code"]) == (403, "452")
     asked = "SELECT getSetting('max_execution_time') <= 600, getSetting('max_memory_usage') > 0, getSetting('readonly')"
