@@ -8,7 +8,6 @@ from typing import Any
 
 import faust
 import structlog
-from faust.types import TP
 
 from agents.readiness import ready
 from agents.settings import WorkerSettings
@@ -71,18 +70,15 @@ def _add(app: faust.App, agent: Agent, settings: WorkerSettings) -> None:
 
 
 def _follow_rebalances(app: faust.App, agent: Agent, runner: AgentRunner) -> None:
-    async def on_assigned(_: Any, assigned: set[TP], **kwargs: Any) -> None:
+    async def on_assigned(_: Any, /, *arguments: Any, signal: Any = None, **__: Any) -> None:
+        assigned = arguments[0]
         await runner.keep({tp.partition for tp in assigned if tp.topic == agent.source.name})
 
-    async def on_shutdown(*_: Any, **kwargs: Any) -> None:
+    async def on_shutdown(*_: Any, **__: Any) -> None:
         await runner.close()
 
     app.on_partitions_assigned.connect(on_assigned, weak=False)
     app.on_before_shutdown.connect(on_shutdown, weak=False)
-
-
-def _tell_ready(*_: Any, **__: Any) -> None:
-    ready()
 
 
 async def _tell_ready(*_: Any, **__: Any) -> None:

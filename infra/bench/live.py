@@ -164,4 +164,3 @@ async def _all_committed(admin: AIOKafkaAdminClient, total: dict[tuple[str, int]
 
 if __name__ == "__main__":
     print(asyncio.run(floor(sys.argv[1])))
-
