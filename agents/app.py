@@ -81,10 +81,6 @@ def _follow_rebalances(app: faust.App, agent: Agent, runner: AgentRunner) -> Non
     app.on_before_shutdown.connect(on_shutdown, weak=False)
 
 
-def _tell_ready(*_: Any, **__: Any) -> None:
-    ready()
-
-
 async def _tell_ready(*_: Any, **__: Any) -> None:
     ready()
 
