@@ -33,11 +33,15 @@ class App(faust.App):
     """A Faust app that makes its own folder, and spares the garbage collector."""
 
     async def on_first_start(self) -> None:
-        Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)
-        # State is millions of long-lived objects: scanning them again and again is what the collector must not do.
-        gc.freeze()
-        gc.set_threshold(100_000, 50, 100)
+        _prepare_process(Path(self.conf.datadir))
         await super().on_first_start()
+
+
+def _prepare_process(home: Path) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    # State is millions of long-lived objects: scanning them again and again is what the collector must not do.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 def create_app(settings: WorkerSettings) -> faust.App:
