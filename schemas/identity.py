@@ -1,9 +1,11 @@
 """Deterministic event ids: UUIDv7 whose random bits are a hash, so that the same cause has the same id everywhere."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 _LAST_MILLISECOND = (1 << 48) - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def _stem(milliseconds: int, name: bytes) -> tuple[str, int]:
@@ -30,5 +32,4 @@ def derived_id(stem: Stem, index: int) -> str:
 
 def event_id(time: datetime, *parts: str | int) -> str:
     """The id of an imported event: the same time and parts give the same id. Raises ValueError before 1970."""
-    milliseconds = int(time.timestamp() * 1000)
-    return derived_id(_stem(milliseconds, b"\0".join(str(part).encode() for part in parts)), 0)
+    return derived_id(_stem((time - _EPOCH) // _MILLISECOND, b"\0".join(str(part).encode() for part in parts)), 0)

@@ -31,7 +31,8 @@ _validate_json = EVENT.validator.validate_json
 def decode(value: bytes) -> AnyEvent:
     """The event in these bytes, upcast to its newest version. Raises Undecodable, and nothing else."""
     try:
-        return _validate_json(value)
+        event: AnyEvent = _validate_json(value)
+        return event
     except ValidationError as refused:
         return _decode_slowly(value, refused)
 

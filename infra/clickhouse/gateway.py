@@ -7,6 +7,7 @@ write token, by POST, does more. Everything is bounded: body, statements at once
 import asyncio
 import contextlib
 import hmac
+import os
 import re
 import threading
 import time
@@ -42,10 +43,10 @@ _TRANSPORT = re.compile(
 #: Settings that anyone may send: how results look, and limits (which can only be lowered).
 _HARMLESS = re.compile(
     r"output_format_\w+|input_format_\w+|date_time_\w+|join_(use_nulls|algorithm)|session_timezone|limit|offset|extremes"
-    r"|max_(threads|block_size|rows_to_read|bytes_to_read|result_rows|rows_to_group_by)|log_comment|final"
+    r"|max_(block_size|rows_to_read|bytes_to_read|result_rows|rows_to_group_by)|log_comment|final"
     r"|\w+_overflow_mode|cast_\w+|use_\w+_cache|optimize_\w+|enable_analyzer|prefer_\w+|aggregate_functions_null_for_empty"
 )
-_CAPPED = ("max_memory_usage", "max_execution_time", "max_result_bytes")
+_CAPPED = ("max_memory_usage", "max_execution_time", "max_result_bytes", "max_threads")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FORMAT = re.compile(r"\sFORMAT `?(\w+)`?(?=\s*$|\sSETTINGS )")
 _CODE = re.compile(r"Code: (\d+)")
@@ -234,11 +235,10 @@ class Gateway:
             raise _crowded() from None
         finally:
             self._waiting -= 1
-        try:
-            # Shielded: a client that goes away must not free the place of a statement that still runs.
-            return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._pool, self._run, ask))
-        finally:
-            self._turn.release()
+        running = asyncio.get_running_loop().run_in_executor(self._pool, self._run, ask)
+        # Not in a `finally`: a client that goes away must not free the place of a statement that still runs.
+        running.add_done_callback(lambda _: self._turn.release())
+        return await asyncio.shield(running)
 
     def _run(self, ask: Ask) -> Answer:
         with self._running, contextlib.closing(self.store.connection()) as handle, _as_clickhouse():
@@ -273,10 +273,10 @@ class Gateway:
         caps = {name: str(value) for name, value in self.store.limits.items()}
         caps |= {"max_execution_time": str(bounds.seconds), "timeout_overflow_mode": "throw"}
         caps |= {"max_result_bytes": str(bounds.result_bytes), "result_overflow_mode": "throw"}
-        most = {"max_memory_usage": self.store.max_memory_bytes, "max_result_bytes": bounds.result_bytes}
-        for name in _CAPPED:
+        most = (self.store.max_memory_bytes, bounds.most_seconds, bounds.result_bytes, os.cpu_count() or 1)
+        for name, limit in zip(_CAPPED, most, strict=True):
             if name in ask.settings:
-                caps[name] = _capped(name, ask.settings[name], most.get(name, bounds.most_seconds))
+                caps[name] = _capped(name, ask.settings[name], limit)
         return caps
 
     def _settings(self, ask: Ask) -> dict[str, str]:
@@ -284,7 +284,8 @@ class Gateway:
         for name in wanted:
             if not _NAME.fullmatch(name):
                 raise ClickHouseError(115, f"Unknown setting {name!r}", "UNKNOWN_SETTING")
-            if name in ("readonly", "allow_ddl") or not (ask.may_write or _HARMLESS.fullmatch(name)):
+            outward = name in ("readonly", "allow_ddl") or statements.OUTWARD_SETTING.fullmatch(name)
+            if outward or not (ask.may_write or _HARMLESS.fullmatch(name)):
                 raise ClickHouseError(452, f"Setting {name} should not be changed", "SETTING_CONSTRAINT_VIOLATION")
         return wanted
 

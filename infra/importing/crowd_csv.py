@@ -6,10 +6,10 @@ each vote the time start + seq * step. A text comes in with its first vote. A re
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from infra.importing.facts import Found, Imported, Moment, Options, guarded, identifier, imported
+from infra.importing.facts import Found, Imported, Moment, Options, annotator, guarded, identifier, imported
 from infra.importing.lines import Line, Problem
 from schemas.events import GoldenAnswerSet, SubmissionReceived, VoteCast
 from schemas.words import Label
@@ -100,11 +100,7 @@ def _row(cells: Cells, options: Options) -> Row | Problem:
         milliseconds = round(float(seconds) * 1000) if seconds else None
     except (ValueError, OverflowError):
         return Problem(line, "bad_seconds", f"seconds is {seconds[:40]!r}", "a number of seconds, or nothing")
-    return Row(line, int(row["seq"]), row["task"], _worker(row["worker"]), label, milliseconds)
-
-
-def _worker(name: str) -> str:
-    return identifier("worker", name).removeprefix("worker-") if name[0].isalnum() else identifier("worker", name)
+    return Row(line, int(row["seq"]), row["task"], annotator(row["worker"]), label, milliseconds)
 
 
 def _unknown_label(line: int, label: str, options: Options, file: str | None = None) -> Problem:
@@ -158,10 +154,10 @@ def _split(line: Line | Problem, file: str | None) -> tuple[int, list[str]] | Pr
         return Problem(line.number, "bad_csv", str(error), "close every quote on its own line, and double those inside", file)
 
 
-def tasks_of_gold(lines: Iterable[Line | Problem], options: Options) -> dict[str, RightAnswer]:
+def right_answers(lines: Iterable[Line | Problem], options: Options) -> dict[str, RightAnswer]:
     """Right answers by submission id. Raises ValueError at the first bad line."""
     answers: dict[str, RightAnswer] = {}
-    for answer in chain(_gold(Options(options.project, labels=options.labels, gold=lines))):
+    for answer in _gold(replace(options, gold=lines)):
         if isinstance(answer, Problem):
             raise ValueError(f"line {answer.line}: {answer.reason}")
         answers[identifier(options.project, answer[0])] = answer[1]

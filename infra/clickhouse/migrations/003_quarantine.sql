@@ -1,0 +1,17 @@
+-- The headers of a quarantined record say where it stood and why it was refused.
+CREATE OR REPLACE VIEW v_quarantine AS
+SELECT
+    JSONExtractString(headers, 'topic') AS topic,
+    toUInt32OrZero(JSONExtractString(headers, 'partition')) AS `partition`,
+    toUInt64OrZero(JSONExtractString(headers, 'offset')) AS `offset`,
+    JSONExtractString(headers, 'projection') AS projection,
+    JSONExtractString(headers, 'code') AS code,
+    JSONExtractString(headers, 'reason') AS reason,
+    quarantine.time AS time,
+    quarantine.key AS key,
+    quarantine.value AS value,
+    quarantine.`partition` AS quarantine_partition,
+    quarantine.`offset` AS quarantine_offset
+FROM quarantine FINAL
+ORDER BY quarantine_partition, quarantine_offset
+LIMIT 1 BY topic, `partition`, `offset`, projection, code;

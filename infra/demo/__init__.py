@@ -1,0 +1,1 @@
+"""Real data through the whole system once, and one report on it."""

@@ -1,0 +1,56 @@
+"""Whether the agents have caught up: what their groups committed, against where their sources end."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from agents.settings import WorkerOptions
+from agents.topology import AGENT_BY_NAME
+from infra.kafka.reading import ends
+
+#: A fact on its way from one agent to the next is in no group's lag: lag must be nothing this often in a row.
+QUIET_LOOKS = 3
+LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Lag:
+    """Events of one agent's source that it has not made durable yet."""
+
+    agent: str
+    committed: int
+    total: int
+
+    @property
+    def events(self) -> int:
+        return self.total - self.committed
+
+
+async def lags(brokers: str, workers: Sequence[WorkerOptions]) -> list[Lag]:
+    """How far every agent of these workers has come."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+    await admin.start()
+    try:
+        found: list[Lag] = []
+        for worker in workers:
+            offsets = await admin.list_consumer_group_offsets(worker.group)
+            committed = {(place.topic, place.partition): max(0, at.offset) for place, at in offsets.items()}
+            for name in worker.names:
+                total = await ends(brokers, AGENT_BY_NAME[name].source.name)
+                done = sum(min(committed.get(place, 0), end) for place, end in total.items())
+                found.append(Lag(name, done, sum(total.values())))
+        return found
+    finally:
+        await admin.close()
+
+
+async def settled(brokers: str, workers: Sequence[WorkerOptions], watch: Callable[[list[Lag]], None]) -> None:
+    """Wait until no agent has anything left to do. `watch` sees every look, and may raise to end the wait."""
+    quiet = 0
+    while quiet < QUIET_LOOKS:
+        found = await lags(brokers, workers)
+        watch(found)
+        quiet = quiet + 1 if not any(lag.events for lag in found) else 0
+        await asyncio.sleep(LOOK_SECONDS)

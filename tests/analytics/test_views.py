@@ -1,0 +1,230 @@
+"""The views answer as the folds would: each event once, in the order of the log, whatever was delivered twice."""
+
+from typing import Any
+
+import pytest
+from scipy.stats import binomtest
+
+from infra.clickhouse.engine import Store
+from schemas import events as e
+from schemas.policy import Policy
+from schemas.topics import ANNOTATORS, EVENTS, JUDGEMENTS, POLICIES, QUARANTINE, RUNS, SLICES, VERDICTS
+from tests.analytics.logs import Log
+
+EMBEDDING = "A" * 512
+TIMES_DELIVERED = pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
+
+
+def ask(store: Store, query: str) -> list[dict[str, Any]]:
+    return list(store.client(store.database).query(query).named_results())
+
+
+def received(log: Log, subject: str, writer: str = "w1", text: str = "Why is the sky blue?") -> str:
+    data = e.SubmissionReceived(project="p", kind="prompt", writer=writer, slice="en/physics/explain", text=text)
+    return log.add(EVENTS, subject, data)
+
+
+def voted(log: Log, subject: str, voter: str, label: Any, revision: int = 1, id_: str = "") -> str:
+    vote = e.VoteCast(revision=revision, voter=voter, label=label, duration_milliseconds=900)
+    return log.add(EVENTS, subject, vote, id_)
+
+
+def edited(log: Log, subject: str, revision: int, text: str) -> None:
+    log.add(EVENTS, subject, e.SubmissionEdited(revision=revision, editor="ed", text=text))
+
+
+def store_it(log: Log, store: Store, times: int) -> None:
+    for _ in range(times):
+        log.store(store)
+
+
+@TIMES_DELIVERED
+def test_texts_are_edited_in_turn_only(store: Store, times: int) -> None:
+    log = Log()
+    edited(log, "s1", 2, "an edit before the text does not count")
+    received(log, "s1")
+    received(log, "s1", "w2", "received again under another id does not count")
+    edited(log, "s1", 3, "revision 3 does not follow revision 1")
+    edited(log, "s1", 2, "Why is the sky blue, and not violet?")
+    edited(log, "s1", 2, "revision 2 is there already")
+    analysis = {"model": "m", "language": "en", "characters": 36, "words": 8, "embedding": EMBEDDING}
+    log.add(EVENTS, "s1", e.SubmissionAnalysed(revision=2, **analysis))
+    log.add(EVENTS, "s1", e.GoldenAnswerSet(revision=2, verdict="approved", set_by="boss"))
+    received(log, "s2")
+    log.add(EVENTS, "s2", e.SubmissionWithdrawn(withdrawn_by="w1"))
+    received(log, "s3")
+    log.add(EVENTS, "s3", e.SubmissionWithdrawn(withdrawn_by="w1"))
+    edited(log, "s3", 2, "An edit brings it back.")
+    store_it(log, store, times)
+    found = ask(store, "SELECT * FROM v_texts ORDER BY submission")
+    assert [(row["submission"], row["revision"], row["withdrawn"]) for row in found] == [
+        ("s1", 2, False),
+        ("s2", 1, True),
+        ("s3", 2, False),
+    ]
+    first = found[0]
+    assert (first["text"], first["writer"], first["editor"]) == ("Why is the sky blue, and not violet?", "w1", "ed")
+    assert (first["language"], first["domain"], first["skill"]) == ("en", "physics", "explain")
+    assert (first["words"], first["characters"], first["golden"]) == (8, 36, "approved")
+    assert (found[1]["words"], found[1]["golden"], found[1]["edited_at"]) == (None, "", None)
+
+
+@TIMES_DELIVERED
+def test_votes_know_what_became_of_them(store: Store, times: int) -> None:
+    log = Log()
+    received(log, "s1")
+    voted(log, "s1", "v1", "good")
+    twice = voted(log, "s1", "v1", "bad")
+    voted(log, "s1", "v2", "good")
+    log.add(EVENTS, "s1", e.VoteRetracted(revision=1, voter="v2"))
+    voted(log, "s1", "w1", "good")
+    voted(log, "s1", "v3", "good", revision=2)
+    voted(log, "s1", "v1", "bad", id_=twice)
+    store_it(log, store, times)
+    found = ask(store, "SELECT voter, label, state, own, counts FROM v_votes ORDER BY offset")
+    assert [tuple(row.values()) for row in found] == [
+        ("v1", "good", "replaced", False, False),
+        ("v1", "bad", "live", False, True),
+        ("v2", "good", "retracted", False, False),
+        ("w1", "good", "live", True, False),
+        ("v3", "good", "live", False, False),
+    ]
+    assert ask(store, "SELECT good_votes, bad_votes, verdict, verdict_at FROM v_submissions") == [
+        {"good_votes": 0, "bad_votes": 1, "verdict": "waiting", "verdict_at": None}
+    ]
+
+
+def reached(log: Log, subject: str, verdict: Any, revision: int = 1, id_: str = "") -> str:
+    log_odds = {"policy_version": 3, "log_odds_milli_nats": 2772, "good_votes": 2, "bad_votes": 0, "decided_by": (1, 2)}
+    data = e.VerdictReached(origin=log.origin(EVENTS), project="p", revision=revision, verdict=verdict, **log_odds)
+    return log.add(VERDICTS, subject, data, id_)
+
+
+@TIMES_DELIVERED
+def test_verdicts_know_whether_they_stand(store: Store, times: int) -> None:
+    log = Log()
+    received(log, "s1")
+    voted(log, "s1", "v1", "good")
+    again = reached(log, "s1", "approved")
+    edited(log, "s1", 2, "Why?")
+    reopened = e.VerdictReopened(origin=log.origin(EVENTS), project="p", revision=1, verdict="approved", reason="edited")
+    log.add(VERDICTS, "s1", reopened)
+    voted(log, "s1", "v2", "bad", revision=2)
+    reached(log, "s1", "rejected", revision=2)
+    # Transport is at-least-once: the first verdict comes again, late, under its own id.
+    log.records[VERDICTS].append(type(log.records[VERDICTS][0])(len(log.records[VERDICTS]), log.records[VERDICTS][0].value))
+    assert again
+    store_it(log, store, times)
+    columns = "verdict, revision, standing, latest, ended_by, decided_by, policy_version"
+    found = ask(store, f"SELECT {columns} FROM v_verdicts ORDER BY reached_at")
+    assert [tuple(row.values()) for row in found] == [
+        ("approved", 1, False, True, "edited", [1, 2], 3),
+        ("rejected", 2, True, True, "", [1, 2], 3),
+    ]
+    (submission,) = ask(store, "SELECT verdict, revision, policy_version FROM v_submissions")
+    assert tuple(submission.values()) == ("rejected", 2, 3)
+
+
+def judged(log: Log, person: str, role: Any, outcome: Any, change: Any = 1, id_: str = "") -> str:
+    about = {"project": "p", "submission": "s1", "revision": 1, "hour": 1, "duration_milliseconds": 1000}
+    origin = {"partition": 0, "offset": 0, "index": 0}
+    data = e.JudgementScored(origin=origin, role=role, outcome=outcome, change=change, **about)  # type: ignore[arg-type]
+    return log.add(JUDGEMENTS, person, data, id_)
+
+
+def wilson(count: int, total: int) -> tuple[float, float]:
+    interval = binomtest(count, total).proportion_ci(method="wilson")
+    return interval.low, interval.high
+
+
+@TIMES_DELIVERED
+def test_annotators_have_counts_and_wilson_bounds(store: Store, times: int) -> None:
+    log = Log()
+    for outcome in ("submitted", "submitted", "approved", "rejected", "rejected"):
+        again = judged(log, "a1", "writer", outcome)
+    judged(log, "a1", "writer", "rejected", id_=again)
+    judged(log, "a1", "writer", "approved", -1)
+    for outcome in ("agreed", "agreed", "disagreed", "golden_right"):
+        judged(log, "a1", "voter", outcome)
+    judged(log, "a2", "writer", "submitted")
+    flag = {"origin": {"partition": 0, "offset": 0, "index": 0}, "project": "p", "against": 2, "total": 2}
+    rule = {"rule": "rejection", "limit_permille": 350, "policy_version": 1}
+    log.add(ANNOTATORS, "a1", e.AnnotatorFlagged(**flag, **rule))
+    log.add(ANNOTATORS, "a2", e.AnnotatorFlagged(**flag, **rule))
+    log.add(ANNOTATORS, "a2", e.AnnotatorCleared(**flag, **rule))
+    store_it(log, store, times)
+    one, two = ask(store, "SELECT * FROM v_annotators ORDER BY annotator")
+    assert (one["submitted"], one["approved"], one["rejected"], one["decided"], one["rejection_rate"]) == (2, 0, 2, 2, 1.0)
+    assert (one["rejection_low"], one["rejection_high"]) == pytest.approx(wilson(2, 2), abs=1e-6)
+    assert (one["disagreement_low"], one["disagreement_high"]) == pytest.approx(wilson(1, 3), abs=1e-6)
+    assert (one["golden_right"], one["golden_seen"], one["mean_milliseconds"]) == (1, 1, 1000.0)
+    assert (one["flags"], two["flags"], two["rejection_low"]) == (["rejection"], [], None)
+
+
+@TIMES_DELIVERED
+def test_slices_hold_what_entered_and_has_not_left(store: Store, times: int) -> None:
+    log = Log()
+    for subject, writer in (("s1", "w1"), ("s2", "w2"), ("s3", "w2")):
+        received(log, subject, writer)
+    for subject, writer, words in (("s1", "w1", 5), ("s2", "w2", 7), ("s3", "w2", 11)):
+        reached(log, subject, "approved")
+        log.add(SLICES, "en/physics/explain", _sliced(e.SliceEntered, log, subject, writer, words))
+    log.add(SLICES, "en/physics/explain", _sliced(e.SliceLeft, log, "s1", "w1", 5))
+    store_it(log, store, times)
+    (found,) = ask(store, "SELECT * FROM v_slices")
+    assert (found["submissions"], found["approved"], found["waiting"], found["writers"]) == (3, 3, 0, 2)
+    assert (found["set_texts"], found["set_words"], found["set_writers"], found["rejection_rate"]) == (2, 18, 1, 0.0)
+
+
+def _sliced(kind: type[e.SliceEntered], log: Log, submission: str, writer: str, words: int) -> e.SliceEntered:
+    about = {"project": "p", "revision": 1, "kind": "prompt", "model": "m", "embedding": EMBEDDING}
+    return kind(origin=log.origin(EVENTS), submission=submission, writer=writer, words=words, **about)  # type: ignore[arg-type]
+
+
+@TIMES_DELIVERED
+def test_the_policy_log_says_what_changed(store: Store, times: int) -> None:
+    log = Log()
+    log.add(POLICIES, "p", e.PolicyApplied(project="p", version=1, policy=Policy(), applied_by="ops", reason="start"))
+    strict = Policy(overlap_min=3)
+    log.add(POLICIES, "p", e.PolicyProposed(project="p", version=2, policy=strict, proposed_by="ann", reason="too quick"))
+    log.add(POLICIES, "p", e.PolicyApplied(project="p", version=2, policy=strict, applied_by="ops", reason="agreed"))
+    store_it(log, store, times)
+    first, proposed, applied = ask(store, "SELECT * FROM v_policy_log ORDER BY offset")
+    assert len(first["changed"]) == len(Policy.model_fields)
+    assert (proposed["action"], proposed["actor"], proposed["changed"]) == ("proposed", "ann", ["overlap_min: 2 -> 3"])
+    assert (applied["action"], applied["thresholds"]["overlap_min"], applied["changed"]) == (
+        "applied",
+        3,
+        ["overlap_min: 2 -> 3"],
+    )
+
+
+@TIMES_DELIVERED
+def test_runs_and_quarantine_show(store: Store, times: int) -> None:
+    log = Log()
+    digest, model = "a" * 64, "b" * 64
+    sealed = {"name": "first", "rows": 10, "splits": {"train": 10}, "offsets": {}, "policy_versions": {}, "code_version": "1"}
+    log.add(RUNS, "run-1", e.SnapshotSealed(digest=digest, **sealed))
+    trained = {"steps": 5, "trainable_parameters": 9, "train_rows": 8, "heldout_rows": 2, "duration_milliseconds": 77}
+    loss = {"loss_before_milli_nats": 2500, "loss_after_milli_nats": 2250, "checkpoint_digest": model}
+    log.add(RUNS, "run-2", e.TrainingFinished(snapshot_digest=digest, recipe="lora", base_model="m", **trained, **loss))
+    fields = {
+        "topic": "assay.events.v1",
+        "partition": "0",
+        "offset": "7",
+        "code": "not_json",
+        "reason": "no",
+        "projection": "review",
+    }
+    log.append(QUARANTINE, b"\xff\x00", b"key", tuple((name, value.encode()) for name, value in fields.items()))
+    store_it(log, store, times)
+    snapshot, training = ask(store, "SELECT * FROM v_runs ORDER BY offset")
+    assert (snapshot["kind"], snapshot["name"], snapshot["rows"], snapshot["loss_before"]) == ("snapshot", "first", 10, None)
+    assert (training["kind"], training["name"], training["loss_before"], training["loss_after"]) == (
+        "training",
+        "lora",
+        2.5,
+        2.25,
+    )
+    (refused,) = ask(store, "SELECT topic, offset, code, hex(value) AS value FROM v_quarantine")
+    assert refused == {"topic": "assay.events.v1", "offset": 7, "code": "not_json", "value": "FF00"}
