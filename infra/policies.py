@@ -1,6 +1,6 @@
 """Policies as events: what was proposed and applied, and how a new one gets into force in every partition."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -76,37 +76,35 @@ async def publish_policy(brokers: str, change: PolicyChange) -> int:
 
     Raises AssayError if another application holds the version.
     """
-    originals = [message(event) for event in change]
     policies = await ends(brokers, POLICIES.name)
     home = (POLICIES.name, partition_of(change.applied.subject, len(policies)))
     there = await _ids_in(brokers, home, policies[home])
-    missing = [one for one in originals if one.id not in there]
-    await _write(brokers, [(home, one) for one in missing])
+    missing = [event for event in change if event.id not in there]
+    await _write(brokers, [(home, message(event)) for event in missing])
     await _holds_its_version(brokers, change.applied)
-    copies = await _missing_copies(brokers, originals[-1], fresh=originals[-1] in missing)
-    await _write(brokers, copies)
-    return len(missing) + len(copies)
+    # An application that is new to the log has no copies yet: there is no need to search for them.
+    return len(missing) + await spread(brokers, change.applied, search=change.applied not in missing)
+
+
+async def spread(brokers: str, applied: AnyEvent, search: bool = True) -> int:
+    """Write the copies of an application that are missing (with `search` off: all), and return how many they were.
+    The search reads the controlled topics from the beginning."""
+    places = await ends(brokers, *(topic.name for topic in CONTROLLED))
+    bare = [place for place, end in places.items() if not search or applied.id not in await _ids_in(brokers, place, end)]
+    await _write(brokers, [(place, message(applied)) for place in bare])
+    return len(bare)
 
 
 async def _holds_its_version(brokers: str, ours: AnyEvent) -> None:
-    for event in await history(brokers):
-        same = event.type == ours.type and event.subject == ours.subject and event.data.version == ours.data.version  # type: ignore[union-attr]
-        if same and event.id != ours.id:
-            raise AssayError(
-                "somebody else applied a policy at the same time",
-                where=f"{ours.subject} version {event.data.version}",  # type: ignore[union-attr]
-                got=f"event {event.id} came first",
-                hint="look at `assay policy log`, then apply yours on top",
-                exit_code=Exit.FAILED,
-            )
-
-
-async def _missing_copies(brokers: str, applied: Message, fresh: bool) -> list[tuple[Place, Message]]:
-    """Only an application that the log had already can have copies, and only then is the log searched for them."""
-    places = await ends(brokers, *(topic.name for topic in CONTROLLED))
-    return [
-        (place, applied) for place, end in places.items() if fresh or applied.id not in await _ids_in(brokers, place, end)
-    ]
+    # `history` gives the first application of each version only.
+    if ours.id not in {event.id for event in await history(brokers)}:
+        raise AssayError(
+            "somebody else applied a policy at the same time",
+            where=ours.subject,
+            got="the log has this version already, with another event",
+            hint="look at `assay policy log`, then apply yours on top",
+            exit_code=Exit.FAILED,
+        )
 
 
 async def _ids_in(brokers: str, place: Place, end: int) -> set[str]:
@@ -122,7 +120,7 @@ async def _ids_in(brokers: str, place: Place, end: int) -> set[str]:
 _POLICY_TYPES = frozenset(TYPE_OF[data].encode() for data in (PolicyProposed, PolicyApplied))
 
 
-async def _write(brokers: str, messages: Sequence[tuple[Place, Message]] | Iterable[tuple[Place, Message]]) -> None:
+async def _write(brokers: str, messages: Iterable[tuple[Place, Message]]) -> None:
     async with publishing(brokers) as publisher:
         for place, one in messages:
             publisher.add(place, one.subject.encode(), one.value, one.time_ms, fact_headers(one.id, one.type))

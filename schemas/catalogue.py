@@ -39,6 +39,8 @@ TOPICS_OF: dict[type[Frozen], tuple[Topic, ...]] = {
     e.EvaluationFinished: (t.RUNS,),
 }
 
+Model = type[Frozen]
+
 
 @dataclass(frozen=True)
 class EventType:
@@ -47,8 +49,8 @@ class EventType:
     type: str
     name: str
     version: int
-    data: type[Frozen]
-    event: type[Frozen]
+    data: Model
+    event: Model
     topics: tuple[Topic, ...]
 
     @property

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from schemas.words import Frozen
 
@@ -24,7 +24,7 @@ class Threshold:
 def _tunable(
     default: int, unit: str, minimum: int, maximum: int, text: str, minimum_count: str | None = None
 ) -> Any:  # pydantic's Field is typed as the field's own type
-    extra = {"unit": unit, "minimum_count": minimum_count}
+    extra: dict[str, JsonValue] = {"unit": unit, "minimum_count": minimum_count}
     return Field(default=default, ge=minimum, le=maximum, description=text, json_schema_extra=extra)
 
 

@@ -32,7 +32,9 @@ SLICES = Topic("assay.slices.v1", "slice id", "texts that entered or left the ap
 ANNOTATORS = Topic("assay.annotators.v1", "annotator id", "flags and skills (derived)")
 POLICIES = Topic("assay.policies.v1", "project", "proposals, applications and reverts: the source of control records")
 RUNS = Topic("assay.runs.v1", "run id", "snapshots, trainings, evaluations")
-QUARANTINE = Topic("assay.quarantine.v1", "as the original", "bytes, position and reason of records that cannot be handled", "bytes")
+QUARANTINE = Topic(
+    "assay.quarantine.v1", "as the original", "bytes, position and reason of records that cannot be handled", "bytes"
+)
 
 FACT_TOPICS = (EVENTS, VERDICTS, JUDGEMENTS, SLICES, ANNOTATORS, POLICIES, RUNS)
 

@@ -88,7 +88,7 @@ def refused(line: int, error: ValidationError) -> Problem:
 def identifier(project: str, name: str) -> str:
     """`project-name` as an id. Where the name has other characters than ids may have, a slug and a hash stand for it."""
     plain = f"{project}-{name}"
-    if _ID.match(plain):
+    if _ID.fullmatch(plain):
         return plain
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:48]
     return f"{project}-{slug}-{blake2b(name.encode(), digest_size=6).hexdigest()}"
@@ -96,4 +96,4 @@ def identifier(project: str, name: str) -> str:
 
 def annotator(name: str) -> str:
     """A person's id as the source has it, if ids may have its characters."""
-    return name if _ID.match(name) else identifier("worker", name)
+    return name if _ID.fullmatch(name) else identifier("worker", name)

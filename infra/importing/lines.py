@@ -95,4 +95,3 @@ def json_objects(lines: Iterable[Line | Problem]) -> Iterator[tuple[int, dict[st
             yield line.number, found
         else:
             yield Problem(line.number, "not_an_object", f"a JSON {type(found).__name__}", "one JSON object a line")
-

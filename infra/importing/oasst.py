@@ -40,7 +40,7 @@ class Place(NamedTuple):
     """Where a message stands: the line, its number within the tree in reading order, and the submission above it."""
 
     line: int
-    index: int
+    order: int
     above: str | None
 
 
@@ -109,7 +109,7 @@ def _writer(message: Message, options: Options) -> str:
 def _time(place: Place, message: Message, options: Options) -> datetime:
     if message.created_date is not None:
         return message.created_date.astimezone(UTC)
-    return options.moment(place.line, place.index * MESSAGE_MILLISECONDS)
+    return options.moment(place.line, place.order * MESSAGE_MILLISECONDS)
 
 
 def _later(place: Place, start: datetime, milliseconds: int) -> Moment:

@@ -14,7 +14,7 @@ MIN_WORDS, MAX_WORDS = 2, 400
 SENTENCE_WORDS = 8
 GRAM_WORDS = 4
 MIN_DISTINCT_PERCENT = 70
-_FINISHED = re.compile(r"""[.!?:;…。)\]}>"'”’`*/0-9]$""")
+_FINISHED = re.compile(r"""[.!?:;…。)\]}>"'”’`*/0-9]$""")  # noqa: RUF001  # a closing quote is meant
 
 
 class RuleVote(NamedTuple):
@@ -33,7 +33,7 @@ def rule_votes(text: str) -> Iterator[RuleVote]:
 Judged = tuple[bool, str]
 
 
-def _length(words: list[str], text: str) -> Judged:
+def _length(words: list[str], _: str) -> Judged:
     return MIN_WORDS <= len(words) <= MAX_WORDS, f"{len(words)} words; from {MIN_WORDS} to {MAX_WORDS} are good"
 
 
@@ -43,7 +43,7 @@ def _ending(words: list[str], text: str) -> Judged:
     return bool(_FINISHED.search(text)), f"ends with {text[-1]!r}"
 
 
-def _repetition(words: list[str], text: str) -> Judged:
+def _repetition(words: list[str], _: str) -> Judged:
     grams = [tuple(words[at : at + GRAM_WORDS]) for at in range(len(words) - GRAM_WORDS + 1)]
     percent = 100 * len(set(grams)) // len(grams) if grams else 100
     return percent >= MIN_DISTINCT_PERCENT, f"{percent} % of runs of {GRAM_WORDS} words are distinct"

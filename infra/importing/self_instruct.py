@@ -43,8 +43,6 @@ class Prediction(BaseModel):
     response: str
 
 
-
-
 class Text(NamedTuple):
     subject: str
     received: SubmissionReceived
