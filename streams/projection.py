@@ -6,7 +6,7 @@ next one, and callers only ever use what was returned. It has no I/O, clock, ran
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from zlib import crc32
@@ -40,14 +40,14 @@ class Record(NamedTuple):
 def record_of(partition: int, offset: int, value: bytes) -> Record:
     """The record of these bytes. Raises schemas.wire.Undecodable."""
     event = decode(value)
-    time_ms = (event.time - _EPOCH) // _MILLISECOND
+    since = event.time - _EPOCH
+    time_ms = since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
     if time_ms < 0:
         raise Undecodable("invalid", "/time: before 1970, which no event id can hold")
     return Record(partition, offset, crc32(value), time_ms, event)
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 class Effect(NamedTuple):
