@@ -139,5 +139,3 @@ def _classify(result: Derived, record: Record, expected: dict[str, int], positio
         result.pending += 1
     else:
         result.unexpected += 1
-
-

@@ -52,7 +52,7 @@ FACT_COLUMNS = (
     *_PLACE,
     Column("event_id", "String", "id of the event; empty if the record is no event"),
     Column("type", _WORD, "name of the event type without prefix and version, as in VoteCast; else the type as sent"),
-    Column("version", "UInt16", "version of the event type; 0 if the type is not of the form assay.<Name>.v<version>"),
+    Column("version", "UInt16", "version of the event type; 0 if the type is not of the form assay.NAME.vNUMBER"),
     Column("subject", "String", "what the event is about: the record's key"),
     Column("time", _TIME, "when it happened; the record's timestamp if the event does not say"),
     Column("source", _WORD, "who sent the event"),

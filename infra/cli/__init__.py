@@ -123,6 +123,8 @@ def app() -> "App":
     )
     _register(made)
 
+    made.meta.suppress_keyboard_interrupt = False
+
     @made.meta.default
     def launch(
         *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],

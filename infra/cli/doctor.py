@@ -62,6 +62,8 @@ def _python(_: Settings) -> Said:
 def _packages(_: Settings) -> Said:
     from packaging.requirements import Requirement
 
+    if _version("assay") is None:
+        return "warning", "the project is not installed", "make setup"
     wanted = [Requirement(text) for text in importlib.metadata.requires("assay") or ()]
     core = [each for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})]
     bad = [f"{each.name} {found or 'absent'}" for each in core if not _fits(found := _version(each.name), each.specifier)]

@@ -5,8 +5,8 @@ import sys
 
 import structlog
 
-from infra.cli.output import note
 from agents.readiness import ready
+from infra.cli.output import note
 from infra.wiring import bootstrap, settings
 
 

@@ -284,7 +284,8 @@ class Gateway:
         for name in wanted:
             if not _NAME.fullmatch(name):
                 raise ClickHouseError(115, f"Unknown setting {name!r}", "UNKNOWN_SETTING")
-            if name in ("readonly", "allow_ddl") or not (ask.may_write or _HARMLESS.fullmatch(name)):
+            outward = name in ("readonly", "allow_ddl") or statements.OUTWARD_SETTING.fullmatch(name)
+            if outward or not (ask.may_write or _HARMLESS.fullmatch(name)):
                 raise ClickHouseError(452, f"Setting {name} should not be changed", "SETTING_CONSTRAINT_VIOLATION")
         return wanted
 

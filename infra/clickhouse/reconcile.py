@@ -77,7 +77,7 @@ async def reconcile(
             strange = await _strange(consumer, client, by_topic, ranges)
             none = Digest()
             compared = tuple(
-                Partition(at.topic, at.partition, log[at], stored.get(at, none), strange.get(at, 0))
+                Partition(at.topic, at.partition, log.get(at, none), stored.get(at, none), strange.get(at, 0))
                 for at in sorted(log.keys() | strange.keys())
             )
             if all(one.holds for one in compared) or time.monotonic() >= deadline:

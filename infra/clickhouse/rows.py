@@ -50,7 +50,7 @@ Rows = Facts | Quarantined
 
 
 def rows_of(table: Table, records: Sequence[Record]) -> Rows:
-    return _quarantined(records) if table is QUARANTINE_TABLE else _facts(records)
+    return _quarantined(records) if table.name == QUARANTINE_TABLE.name else _facts(records)
 
 
 def _facts(records: Sequence[Record]) -> Facts:
@@ -210,7 +210,7 @@ _AS_TEXT: dict[str, Callable[[str], str]] = {"time": lambda name: f"toUnixTimest
 
 def checksum_sql(table: Table) -> str:
     """The same in SQL, over the rows of one partition."""
-    fields = Quarantined._fields if table is QUARANTINE_TABLE else Facts._fields
+    fields = Quarantined._fields if table.name == QUARANTINE_TABLE.name else Facts._fields
     columns = [_AS_TEXT.get(name, str)(f"`{name}`") for name in ("partition", *fields)]
     cells = ", ".join(f"toString({column})" for column in columns)
     return f"groupBitXor(halfMD5(concatWithSeparator('\\0', {cells})))"

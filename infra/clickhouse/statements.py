@@ -7,6 +7,7 @@ case, several statements refused). That text is judged, and that text is what ru
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 #: Table functions that stay inside. Every other one that the engine knows is refused, so a new one is, too.
 INSIDE = frozenset(
@@ -23,6 +24,11 @@ _FORBIDDEN = frozenset(
     {"OUTFILE", "INFILE", "DICTIONARY", "FREEZE", "FETCH", "ATTACH", "BACKUP", "RESTORE", "DISK", "VOLUME", "PARALLEL"}
 )
 _ENGINES = re.compile(r"(\w*MergeTree|Memory|Null|Log|TinyLog|StripeLog|Set|Join|Buffer|View|MaterializedView|Atomic|KeeperMap)")
+
+#: Settings whose value is a file or an address: with them a mere format reads files, or writes them.
+OUTWARD_SETTING = re.compile(
+    r"(output_)?format_schema\w*|format_template\w*|\w*_file_path|dynamic_disk\w*|\w*_url|url_base|\w*zookeeper\w*|ai_\w+"
+)
 
 _TOKEN = re.compile(
     r"""
@@ -80,6 +86,7 @@ def check(statement: str, may_write: bool, forbidden_functions: frozenset[str]) 
     if not found:
         raise Refused("Empty query", 62, "SYNTAX_ERROR")
     _check_kind(found, may_write)
+    _check_settings(found)
     for place, token in enumerate(found):
         following = found[place + 1] if place + 1 < len(found) else Token("other", "")
         _check_token(token, following, forbidden_functions)
@@ -112,6 +119,15 @@ def _check_token(token: Token, following: Token, forbidden_functions: frozenset[
         raise Refused(f"The function {name}() reaches outside of the store and is not served here", 291, "DATABASE_ACCESS_DENIED")
     if token.kind == "word" and token.text in _FORBIDDEN:
         raise Refused(f"{token.text} reaches outside of the store and is not served here", 291, "DATABASE_ACCESS_DENIED")
+
+
+def _check_settings(found: list[Token]) -> None:
+    clause = False
+    for token, following in pairwise(found):
+        clause = clause or token.text == "SETTINGS"
+        if clause and following.text == "=" and OUTWARD_SETTING.fullmatch(token.name or ""):
+            reason = f"The setting {token.name} reaches outside of the store and is not served here"
+            raise Refused(reason, 291, "DATABASE_ACCESS_DENIED")
 
 
 def _check_engine(token: Token, following: list[Token]) -> None:

@@ -70,7 +70,13 @@ class Broker:
             with contextlib.suppress(InUse):
                 process = self.launch(bound=bound, say=say)
         say("waiting for the broker")
-        return self.wait_ready(process)
+        try:
+            return self.wait_ready(process)
+        except BaseException:
+            # Ctrl-C too: what was begun and is not up must not go on behind our back.
+            if process is not None:
+                self.down()
+            raise
 
     def launch(self, *, bound: bool, say: Say = lambda text: None) -> subprocess.Popen[bytes]:
         """Start it without waiting, from a thread that outlives it if it is bound. Raises InUse where a broker holds
@@ -142,7 +148,7 @@ class Broker:
             "the broker does not get ready",
             where=self.home,
             got=f"no answer for {seconds:.0f} s",
-            hint=f"see {self.log}; `assay kafka down` stops it",
+            hint=f"see {self.log}",
             exit_code=Exit.FAILED,
         )
 
@@ -156,6 +162,8 @@ class Broker:
         record = Record.read(self._record)
         if record is not None and record.alive:
             return record
+        if not self._lock.exists():
+            return None
         # Started by one that died before it could write down the pid: whoever has the lock open is it.
         with held(self._lock) as lock:
             pid = None if lock is not None else holder(self._lock)

@@ -9,12 +9,13 @@ import pytest
 from infra.clickhouse import migrate
 from infra.clickhouse.engine import Store
 from infra.errors import AssayError
-from tests.analytics.conftest import BOTH, SERVER, embedded, served
+from tests.analytics.conftest import KINDS, empty_store
 
 
-@pytest.fixture(params=BOTH)
+@pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    with served(SERVER or "") if request.param == "server" else embedded(tmp_path / "store") as made:
+    with empty_store(request.param, tmp_path / "store") as made:
+        migrate.up(made)
         yield made
 
 

@@ -1,5 +1,6 @@
 """The table of tables is what the migrations make, and covers every topic of facts."""
 
+from infra.clickhouse.describe import PAGE, fresh
 from infra.clickhouse.engine import Store
 from schemas.tables import FACT_TABLES, QUARANTINE_TABLE, TABLES, VIEWS
 from schemas.topics import FACT_TOPICS, QUARANTINE
@@ -26,3 +27,15 @@ def test_every_column_says_what_it_is() -> None:
         assert each.help
         assert all(column.help for column in each.columns), each.name
         assert len({column.name for column in each.columns}) == len(each.columns)
+
+
+def test_the_docs_describe_these_tables() -> None:
+    page = PAGE.read_text("utf-8")
+    assert page == fresh(page), "run: python -m infra.clickhouse.describe"
+
+
+def test_docs_that_are_stale_are_noticed() -> None:
+    page = PAGE.read_text("utf-8")
+    for column in ("`voter`", "`rejection_low`"):
+        assert column in page
+        assert fresh(page.replace(column, "`was_renamed`")) == page

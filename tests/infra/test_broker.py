@@ -1,8 +1,8 @@
 """The managed broker, with the real Kafka: its life, and what may go wrong with it."""
 
+import asyncio
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -55,79 +55,69 @@ async def read(bootstrap: str) -> bytes | None:
     await consumer.start()
     consumer.assign([TopicPartition(TOPIC.name, 0)])
     await consumer.seek_to_beginning()
-    value = (await consumer.getone()).value
+    value = (await asyncio.wait_for(consumer.getone(), 10)).value
     await consumer.stop()
     return value
 
 
-def up(settings: Settings) -> tuple[Broker, str]:
-    broker = Broker(settings)
-    return broker, broker.up(bound=False)
-
-
-@pytest.fixture
+@pytest.fixture(scope="class")
 def address(settings: Settings) -> Iterator[str]:
-    broker, bootstrap = up(settings)
-    yield bootstrap
-    broker.down()
-
-
-async def test_it_starts_answers_and_stops(settings: Settings, address: str) -> None:
-    assert Broker(settings).status().state == "running"
-    await ensure_topics(address, settings, [TOPIC])
-    await write(address, b"kept")
-    assert await read(address) == b"kept"
-
-
-async def test_what_was_written_is_there_after_a_kill(settings: Settings) -> None:
-    broker, _ = up(settings)
-    record = broker.record()
-    assert record is not None
-    os.kill(record.pid, signal.SIGKILL)
-    assert broker.down() or gone(record, 5)
-    assert broker.status().state == "stopped"
-    broker, bootstrap = up(settings)
-    assert await read(bootstrap) == b"kept"
-    broker.down()
-
-
-def test_up_twice_is_one_broker_and_status_says_where(settings: Settings, address: str) -> None:
-    again = assay("kafka", "up", "--json", "--data-dir", str(settings.data_dir))
-    said = json.loads(again.stdout)
-    assert (again.returncode, said["state"], said["bootstrap"]) == (0, "running", address)
-    with pytest.raises(InUse, match=f"got: pid {said['pid']}; hint: .*kafka down"):
-        Broker(settings).launch(bound=False)
-
-
-@pytest.mark.usefixtures("address")
-def test_a_broker_without_a_record_is_found(settings: Settings) -> None:
-    before = Broker(settings).record()
-    (settings.data_dir / "kafka" / "broker.json").unlink()
-    assert Broker(settings).record() == before
-
-
-def test_a_stale_pid_is_no_broker(settings: Settings) -> None:
-    # The pid of another process, as after a reboot: here it is our own.
-    Record(os.getpid(), "another boot:1").write(settings.data_dir / "kafka" / "broker.json")
-    assert Broker(settings).status().state == "stopped"
-    assert Broker(settings).down() is False
-    broker, _ = up(settings)
+    broker = Broker(settings)
+    yield broker.up(bound=False)
     assert broker.down() is True
+    assert broker.status().state == "stopped"
 
 
-def test_nothing_is_left_when_the_parent_is_killed(settings: Settings) -> None:
-    text = (
-        "import sys, time\nfrom infra.kafka import broker\nfrom infra.settings import Settings\nfrom pathlib import Path\n"
-        "with broker.running(Settings(data_dir=Path(sys.argv[1]))): print('up', flush=True); time.sleep(60)"
-    )
-    command = [sys.executable, "-c", text, str(settings.data_dir)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+class TestRunning:
+    """One broker, left alone by these."""
+
+    async def test_it_takes_and_gives(self, settings: Settings, address: str) -> None:
+        await ensure_topics(address, settings, [TOPIC])
+        await write(address, b"kept")
+        assert await read(address) == b"kept"
+
+    def test_up_twice_is_one_broker_and_status_says_where(self, settings: Settings, address: str) -> None:
+        again = assay("kafka", "up", "--json", "--data-dir", str(settings.data_dir))
+        said = json.loads(again.stdout)
+        assert (again.returncode, said["state"], said["bootstrap"]) == (0, "running", address)
+        with pytest.raises(InUse, match=f"got: pid {said['pid']}; hint: .*kafka down"):
+            Broker(settings).launch(bound=False)
+
+    @pytest.mark.usefixtures("address")
+    def test_without_its_record_it_is_found_by_its_lock(self, settings: Settings) -> None:
+        path, before = settings.data_dir / "kafka" / "broker.json", Broker(settings).record()
+        kept = path.read_bytes()
+        path.unlink()
+        assert Broker(settings).record() == before
+        path.write_bytes(kept)
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from infra.kafka import broker
+from infra.settings import Kafka, Settings
+settings = Settings(data_dir=Path(sys.argv[1]), kafka=Kafka(partitions=1, heap_mb=256))
+with broker.running(settings):
+    print("up", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_killed_with_its_parent_it_leaves_nothing_and_loses_nothing(settings: Settings) -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT, str(settings.data_dir)], cwd=ROOT, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
-        assert parent.stdout.readline() == "up\n"
+        assert parent.stdout.readline() == b"up\n"
         record = Broker(settings).record()
         parent.kill()
     assert record is not None
     assert gone(record, 5)
+    # Its pid belongs to another process by now, as after a reboot: here to this one.
+    Record(os.getpid(), "another boot:1").write(settings.data_dir / "kafka" / "broker.json")
+    broker = Broker(settings)
+    assert (broker.status().state, broker.down()) == ("stopped", False)
+    assert asyncio.run(read(broker.up(bound=True))) == b"kept"
+    broker.down()
 
 
 def test_a_named_port_in_use_is_an_error(settings: Settings) -> None:
@@ -218,9 +208,10 @@ def test_an_interrupted_format_is_made_anew(tmp_path: Path) -> None:
     part.mkdir(parents=True)
     (part / "meta.properties").write_text("half")
     broker = Broker(settings_at(tmp_path))
-    broker.up(bound=True)
+    broker.launch(bound=True)
     broker.down()
     assert not part.exists()
+    assert broker.cluster_id()
 
 
 def test_a_path_is_escaped_for_java(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""Small conversations as events: what the tests of datasets and snapshots are about."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from schemas.catalogue import TYPE_OF
+from schemas.events import SubmissionEdited, SubmissionReceived, VoteCast
+from schemas.identity import event_id
+from schemas.wire import encode
+from schemas.words import Frozen
+from streams.dataset import Desk, Submission
+from streams.projection import Record, record_of
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def event(subject: str, number: int, data: Frozen) -> tuple[str, bytes]:
+    """(subject, bytes) of an event; `number` makes its time, and with it its id."""
+    from schemas.events import EVENT
+
+    time, type_ = START + timedelta(seconds=number), TYPE_OF[type(data)]
+    about = {"id": event_id(time, subject, type_), "type": type_, "source": "tests", "subject": subject, "time": time}
+    return subject, encode(EVENT.validate_python({**about, "data": data}))
+
+
+def text(subject: str, body: str, prompt: str | None = None, **changes: Any) -> tuple[str, Frozen]:
+    kind = "prompt" if prompt is None else "completion"
+    fields = {"project": "p", "kind": kind, "writer": "w-1", "slice": "en/general/chat", "text": body, "prompt": prompt}
+    return subject, SubmissionReceived(**(fields | changes))
+
+
+def edit(subject: str, body: str, revision: int = 2) -> tuple[str, Frozen]:
+    return subject, SubmissionEdited(revision=revision, editor="ed", text=body)
+
+
+def votes(subject: str, label: str = "good", revision: int = 1) -> list[tuple[str, Frozen]]:
+    """Two equal votes, which decide under the default policy."""
+    return [(subject, VoteCast(revision=revision, voter=voter, label=label)) for voter in ("v-1", "v-2")]  # type: ignore[arg-type]
+
+
+def approved(*texts: tuple[str, Frozen]) -> list[tuple[str, Frozen]]:
+    return [step for one in texts for step in (one, *votes(one[0]))]
+
+
+def events(steps: Iterable[tuple[str, Frozen]]) -> list[tuple[str, bytes]]:
+    return [event(subject, number, data) for number, (subject, data) in enumerate(steps)]
+
+
+def submissions(steps: Sequence[tuple[str, Frozen]], partitions: int = 1) -> list[Submission]:
+    """What stands after these steps in a log of so many partitions."""
+    desks = [Desk(number) for number in range(partitions)]
+    offsets = [0] * partitions
+    for subject, value in events(steps):
+        number = sum(subject.encode()) % partitions
+        desks[number].feed(_record(number, offsets[number], value))
+        offsets[number] += 1
+    return [submission for desk in desks for submission in desk.submissions()]
+
+
+def _record(partition: int, offset: int, value: bytes) -> Record:
+    return record_of(partition, offset, value)
