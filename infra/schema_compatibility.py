@@ -48,6 +48,7 @@ def _compare(pair: Pair, before: Document, after: Document) -> Iterator[Breach]:
     for check in _CHECKS:
         yield from (Breach(where, reason) for reason in check(old, new))
     yield from _object(Pair(where, old, new), before, after)
+    yield from _keys(Pair(where, old, new), before, after)
     for name in ("items", "additionalProperties"):
         if isinstance(old.get(name), dict) and isinstance(new.get(name), dict):
             yield from _compare(Pair(f"{where}/*", old[name], new[name]), before, after)
@@ -63,6 +64,16 @@ def _object(pair: Pair, before: Document, after: Document) -> Iterator[Breach]:
     for name in pair.new.get("required", []):
         if name not in pair.old.get("required", []):
             yield Breach(f"{pair.where}/{name}", "the field is required now")
+
+
+def _keys(pair: Pair, before: Document, after: Document) -> Iterator[Breach]:
+    """Objects whose keys follow a pattern: the same pattern, and values that are not narrower."""
+    olds, news = pair.old.get("patternProperties", {}), pair.new.get("patternProperties", {})
+    if olds.keys() != news.keys():
+        yield Breach(pair.where, f"keys were {', '.join(olds) or 'free'} and are {', '.join(news) or 'free'}")
+        return
+    for pattern, schema in olds.items():
+        yield from _compare(Pair(f"{pair.where}/*", schema, news[pattern]), before, after)
 
 
 def _alternatives(pair: Pair, before: Document, after: Document) -> Iterator[Breach]:

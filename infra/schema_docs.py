@@ -58,8 +58,8 @@ def _shape(field: dict[str, Any], defs: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
     if field.get("type") == "array":
         return f"list of {_shape(field['items'], defs)}{_at_most(field, 'maxItems')}"
-    if isinstance(field.get("additionalProperties"), dict):
-        return f"object of {_shape(field['additionalProperties'], defs)}{_at_most(field, 'maxProperties')}"
+    if values := _values(field):
+        return f"object of {_shape(values, defs)}{_at_most(field, 'maxProperties')}"
     return "".join(_simple(field))
 
 
@@ -77,8 +77,15 @@ def _simple(field: dict[str, Any]) -> Iterator[str]:
         yield f", `{field['pattern']}`".replace("|", "\\|")
 
 
+def _values(field: dict[str, Any]) -> dict[str, Any]:
+    """What the values of an object with free keys are."""
+    by_pattern: list[dict[str, Any]] = list(field.get("patternProperties", {}).values())
+    others = field.get("additionalProperties")
+    return by_pattern[0] if by_pattern else others if isinstance(others, dict) else {}
+
+
 def _at_most(field: dict[str, Any], name: str) -> str:
-    return f", at most {field[name]:,}" if name in field else ""
+    return f"; at most {field[name]:,}" if name in field else ""
 
 
 def _thresholds() -> str:

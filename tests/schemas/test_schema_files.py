@@ -123,6 +123,26 @@ def test_each_narrowing_is_incompatible(change: Callable[[Any], None], said: str
     assert breaches(old, old) == []
 
 
+def _loosen(weights: Any) -> None:
+    weights["maxProperties"] = 1_000_000
+
+
+def _fewer_keys(weights: Any) -> None:
+    weights["patternProperties"] = {"^v": next(iter(weights["patternProperties"].values()))}
+
+
+def _narrow_values(weights: Any) -> None:
+    next(iter(weights["patternProperties"].values()))["maximum"] = 10
+
+
+@pytest.mark.parametrize(("change", "said"), [(_loosen, ""), (_fewer_keys, "keys were"), (_narrow_values, "/*: maximum was")])
+def test_free_keys_are_compared(change: Callable[[Any], None], said: str) -> None:
+    old = json_schema(EVENT_TYPES["assay.SkillsEstimated.v1"])
+    new = copy.deepcopy(old)
+    change(new["$defs"]["SkillsEstimated"]["properties"]["weights_milli_nats"])
+    assert [said in str(breach) for breach in breaches(old, new)] == ([True] if said else [])
+
+
 @pytest.mark.parametrize(
     "change",
     [_new_optional, _set("revision", maximum=20_000), _set("label", enum=["good", "bad", "superb"]), _set("voter", title="x")],
