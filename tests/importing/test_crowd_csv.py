@@ -33,9 +33,7 @@ def test_the_clock_moves_by_seq() -> None:
 
 
 def test_a_second_run_makes_the_same_bytes_and_a_longer_file_adds_to_them() -> None:
-    first, second = (
-        [encode(event) for event in adapted("crowd-csv", content)[0]] for content in (VOTES, VOTES + "4,t3,w1,1\n")
-    )
+    first, second = ([encode(event) for event in adapted("crowd-csv", content)[0]] for content in (VOTES, VOTES + "4,t3,w1,1\n"))
     assert first == second[: len(first)]
     assert len({event.id for event in adapted("crowd-csv", VOTES)[0]}) == len(first)
 

@@ -47,7 +47,11 @@ def test_the_longest_line_is_taken() -> None:
 def test_json_objects() -> None:
     found = list(json_objects(lines(b'{"a": 1}\n[1]\n{"a": \nnull\n{"b": 2}')))
     assert [one for one in found if not isinstance(one, Problem)] == [(1, {"a": 1}), (5, {"b": 2})]
-    assert codes([one for one in found if isinstance(one, Problem)]) == [(2, "not_an_object"), (3, "not_json"), (4, "not_an_object")]
+    assert codes([one for one in found if isinstance(one, Problem)]) == [
+        (2, "not_an_object"),
+        (3, "not_json"),
+        (4, "not_an_object"),
+    ]
 
 
 def test_packed_files_are_unpacked(tmp_path: Path) -> None:

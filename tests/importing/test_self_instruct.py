@@ -60,7 +60,14 @@ def test_the_rules(text: str, labels: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [{}, {"id": "seed_task_1"}, SEED | {"instances": []}, SEED | {"id": "task"}, PREDICTION | {"response": "  "}, {"response": 1}],
+    [
+        {},
+        {"id": "seed_task_1"},
+        SEED | {"instances": []},
+        SEED | {"id": "task"},
+        PREDICTION | {"response": "  "},
+        {"response": 1},
+    ],
 )
 def test_a_bad_line_is_named(line: dict[str, object]) -> None:
     events, problems = adapted("self-instruct", json_lines(SEED, line, USER), OPTIONS)

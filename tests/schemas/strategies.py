@@ -41,14 +41,7 @@ def _value(schema: Schema, defs: dict[str, Schema]) -> st.SearchStrategy[Any]:
         return st.one_of([_value(one, defs) for one in schema["anyOf"]])
     if "const" in schema or "enum" in schema:
         return st.sampled_from(schema.get("enum", [schema.get("const")]))
-    kind = schema["type"]
-    if kind == "object":
-        return _object(schema, defs)
-    if kind == "array":
-        return st.lists(_value(schema["items"], defs), max_size=min(schema["maxItems"], _MOST))
-    if kind == "integer":
-        return st.integers(schema["minimum"], schema["maximum"])
-    return st.none() if kind == "null" else _text(schema)
+    return _OF_KIND[schema["type"]](schema, defs)
 
 
 def _object(schema: Schema, defs: dict[str, Schema]) -> st.SearchStrategy[Schema]:
@@ -62,7 +55,11 @@ def _object(schema: Schema, defs: dict[str, Schema]) -> st.SearchStrategy[Schema
     return st.dictionaries(keys[0] if keys else st.text(_CHARACTERS, max_size=_MOST), _value(values, defs), max_size=5)
 
 
-def _text(schema: Schema) -> st.SearchStrategy[str]:
+def _array(schema: Schema, defs: dict[str, Schema]) -> st.SearchStrategy[Any]:
+    return st.lists(_value(schema["items"], defs), max_size=min(schema["maxItems"], _MOST))
+
+
+def _text(schema: Schema, _: dict[str, Schema]) -> st.SearchStrategy[str]:
     if schema.get("format") == "date-time":
         return _TIMES
     if schema.get("minLength", 0) == schema.get("maxLength", -1):
@@ -71,3 +68,12 @@ def _text(schema: Schema) -> st.SearchStrategy[str]:
     if "pattern" in schema:
         return st.from_regex(schema["pattern"], fullmatch=True)
     return st.text(_CHARACTERS, min_size=schema.get("minLength", 0), max_size=min(schema["maxLength"], 200))
+
+
+_OF_KIND = {
+    "array": _array,
+    "integer": lambda schema, _: st.integers(schema["minimum"], schema["maximum"]),
+    "null": lambda *_: st.none(),
+    "object": _object,
+    "string": _text,
+}

@@ -45,10 +45,15 @@ def test_whatever_is_cut_or_turned_over_is_refused_or_still_an_event(raw: dict[s
     place = data.draw(st.integers(0, len(value) - 1))
     value[place] = data.draw(st.integers(0, 255))
     for damaged in (bytes(value), bytes(value[:place])):
-        try:
-            decode(damaged)
-        except Undecodable as refused:
-            assert refused.code in {"not_json", "unknown_type", "too_new", "invalid"}
+        assert code_of(damaged) in {"", "not_json", "unknown_type", "too_new", "invalid"}
+
+
+def code_of(value: bytes) -> str:
+    try:
+        decode(value)
+    except Undecodable as refused:
+        return refused.code
+    return ""
 
 
 @pytest.mark.parametrize(
