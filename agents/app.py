@@ -4,11 +4,11 @@ import gc
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import faust
 import structlog
-from faust.types import TP
 
 from agents.readiness import ready
 from agents.settings import WorkerSettings
@@ -29,9 +29,24 @@ def end_process(error: BaseException) -> None:
     os._exit(EXIT_FATAL)
 
 
+class App(faust.App):
+    """A Faust app that makes its own folder, and spares the garbage collector."""
+
+    async def on_first_start(self) -> None:
+        _prepare_process(Path(self.conf.datadir))
+        await super().on_first_start()
+
+
+def _prepare_process(home: Path) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    # State is millions of long-lived objects: scanning them again and again is what the collector must not do.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
 def create_app(settings: WorkerSettings) -> faust.App:
-    """A Faust app with these agents."""
-    app = faust.App(
+    """An app with these agents."""
+    app = App(
         settings.group,
         broker=[f"{SCHEME}://{address}" for address in settings.brokers.split(",")],
         store="memory://",
@@ -53,7 +68,6 @@ def create_app(settings: WorkerSettings) -> faust.App:
     )
     for name in settings.names:
         _add(app, AGENT_BY_NAME[name], settings)
-    app.on_configured.connect(_settle_memory, weak=False)
     app.on_partitions_assigned.connect(_tell_ready, weak=False)
     app.on_rebalance_complete.connect(_tell_ready, weak=False)
     return app
@@ -71,28 +85,19 @@ def _add(app: faust.App, agent: Agent, settings: WorkerSettings) -> None:
 
 
 def _follow_rebalances(app: faust.App, agent: Agent, runner: AgentRunner) -> None:
-    async def on_assigned(_: Any, assigned: set[TP], **kwargs: Any) -> None:
+    async def on_assigned(_: Any, /, *arguments: Any, signal: Any = None, **__: Any) -> None:
+        assigned = arguments[0]
         await runner.keep({tp.partition for tp in assigned if tp.topic == agent.source.name})
 
-    async def on_shutdown(*_: Any, **kwargs: Any) -> None:
+    async def on_shutdown(*_: Any, **__: Any) -> None:
         await runner.close()
 
     app.on_partitions_assigned.connect(on_assigned, weak=False)
     app.on_before_shutdown.connect(on_shutdown, weak=False)
 
 
-def _tell_ready(*_: Any, **__: Any) -> None:
-    ready()
-
-
 async def _tell_ready(*_: Any, **__: Any) -> None:
     ready()
-
-
-def _settle_memory(*_: Any, **__: Any) -> None:
-    """State is millions of long-lived objects: scanning them again and again is what the collector must not do."""
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
 
 
 def run(settings: WorkerSettings, loglevel: str) -> None:

@@ -43,9 +43,7 @@ class Flush(NamedTuple):
 class Runner:
     """One projection in one worker, over the partitions that the worker is given."""
 
-    def __init__(
-        self, projection: AnyProjection, settings: WorkerSettings, fatal: Callable[[BaseException], None]
-    ) -> None:
+    def __init__(self, projection: AnyProjection, settings: WorkerSettings, fatal: Callable[[BaseException], None]) -> None:
         """`fatal` is called once for what only a restart can cure; it does not return."""
         self.projection = projection
         self.folded = 0

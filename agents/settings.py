@@ -39,7 +39,11 @@ class WorkerSettings(WorkerOptions):
     def from_environment(cls) -> Self:
         """Read from `ASSAY_KAFKA__BROKERS` and `ASSAY_WORKER__...`, for a worker that Faust itself starts."""
         world = _World()
-        return cls(brokers=world.kafka.brokers, data_dir=world.data_dir, **world.worker.model_dump(include=set(WorkerOptions.model_fields)))
+        return cls(
+            brokers=world.kafka.brokers,
+            data_dir=world.data_dir,
+            **world.worker.model_dump(include=set(WorkerOptions.model_fields)),
+        )
 
 
 class _Kafka(BaseModel):

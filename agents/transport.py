@@ -7,7 +7,7 @@ offset commits the batch.
 
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from faust import Schema
 from faust.transport.drivers import TRANSPORTS
@@ -60,7 +60,7 @@ class BatchConsumer(Consumer):
             last.timestamp_type,
             [],
             None,
-            batch,
+            cast(bytes, batch),
             None,
             0,
             sum(record.serialized_value_size for record in batch),
@@ -110,7 +110,7 @@ class BatchTransport(Transport):
     Consumer: ClassVar[type[BatchConsumer]] = BatchConsumer
 
 
-class BatchSchema(Schema):
+class BatchSchema(Schema[Any, Any]):
     """Hands a batch to the agent as it is: decoding is the agent's, record by record."""
 
     def compile(self, app: Any, **_: Any) -> Any:

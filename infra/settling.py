@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError
 
 from agents.settings import WorkerOptions
 from agents.topology import AGENT_BY_NAME
@@ -35,8 +36,7 @@ async def lags(brokers: str, workers: Sequence[WorkerOptions]) -> list[Lag]:
     try:
         found: list[Lag] = []
         for worker in workers:
-            offsets = await admin.list_consumer_group_offsets(worker.group)
-            committed = {(place.topic, place.partition): max(0, at.offset) for place, at in offsets.items()}
+            committed = await _committed(admin, worker.group)
             for name in worker.names:
                 total = await ends(brokers, AGENT_BY_NAME[name].source.name)
                 done = sum(min(committed.get(place, 0), end) for place, end in total.items())
@@ -44,6 +44,14 @@ async def lags(brokers: str, workers: Sequence[WorkerOptions]) -> list[Lag]:
         return found
     finally:
         await admin.close()
+
+
+async def _committed(admin: AIOKafkaAdminClient, group: str) -> dict[tuple[str, int], int]:
+    try:
+        offsets = await admin.list_consumer_group_offsets(group)
+    except (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError):
+        return {}  # a fresh broker has no coordinator until somebody asked for one
+    return {(place.topic, place.partition): max(0, at.offset) for place, at in offsets.items()}
 
 
 async def settled(brokers: str, workers: Sequence[WorkerOptions], watch: Callable[[list[Lag]], None]) -> None:

@@ -215,8 +215,9 @@ class Supervisor:
 
     def _relay(self, name: str, lines: IO[bytes]) -> None:
         with lines:
-            for text in lines:
-                self._tell(name, text.decode("utf-8", "replace").rstrip())
+            for said in lines:
+                if text := said.decode("utf-8", "replace").rstrip():
+                    self._tell(name, text)
 
     def _became_ready(self, child: _Child) -> None:
         child.part.on_ready()

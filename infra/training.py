@@ -1,5 +1,6 @@
 """Trainings and evaluations on this data directory: Ray does the work, the results go to the log."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def train(settings: Settings, snapshot: str, recipe: str, watch: Watch = lambda 
     chosen, manifest, gguf = checked(settings, snapshot, recipe)
     announce_missing(settings)
     with unfinished(settings.data_dir / "runs") as part:
-        spec = TrainJob(str(snapshots.folder(settings, snapshot)), recipe, str(gguf), _models(settings), str(part))
+        spec = TrainJob(str(snapshots.folder(settings, snapshot)), recipe, str(gguf), models_dir(settings), str(part))
         done = _run(settings, job, spec, chosen, Trained, watch)
         data = TrainingFinished(
             snapshot_digest=done.snapshot_digest,
@@ -75,7 +76,7 @@ def evaluate(settings: Settings, run: str, watch: Watch = lambda _: None) -> Run
     announce_missing(settings)
     with unfinished(settings.data_dir / "runs") as part:
         folder = str(snapshots.folder(settings, training.snapshot))
-        spec = EvaluateJob(folder, chosen.name, str(gguf), _models(settings), str(training.path), str(part))
+        spec = EvaluateJob(folder, chosen.name, str(gguf), models_dir(settings), str(training.path), str(part))
         done = _run(settings, job, spec, chosen, Evaluated, watch)
         data = EvaluationFinished(
             snapshot_digest=done.snapshot_digest,
@@ -128,8 +129,10 @@ def gguf(settings: Settings) -> Path:
     return found[0]
 
 
-def _models(settings: Settings) -> str:
-    return str(settings.data_dir / "models")
+def models_dir(settings: Settings) -> str:
+    """Where the converted model is kept: in the environment that its package is in, else in the data directory."""
+    in_environment = sys.prefix != sys.base_prefix and os.access(sys.prefix, os.W_OK)
+    return str((Path(sys.prefix) / "share" / "assay" if in_environment else settings.data_dir) / "models")
 
 
 def _fresh() -> str:

@@ -1,7 +1,4 @@
-"""The tuned model against the untouched one: how likely each finds the reference answers of the held-out split.
-
-As a job of its own: ray job submit -- python -m ray_jobs.evaluate SNAPSHOT OUT --recipe smoke --gguf FILE --models DIR
-"""
+"""The tuned model against the untouched one: how likely each finds the reference answers of the held-out split."""
 
 import time
 from collections import defaultdict

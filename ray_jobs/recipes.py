@@ -30,9 +30,20 @@ RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe(
+            name="test",
+            help="a few steps on short rows, to see that everything is there",
+            steps=3,
+            batch_rows=4,
+            heldout_rows=8,
+            prompt_tokens=48,
+            completion_tokens=16,
+            learning_rate=1e-3,
+            warmup_steps=1,
+        ),
+        Recipe(
             name="smoke",
             help="proves the way from the log to a tuned model in about a minute on two cores; no claim on quality",
-            steps=14,
+            steps=12,
             batch_rows=4,
             heldout_rows=24,
             prompt_tokens=80,

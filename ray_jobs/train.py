@@ -1,7 +1,4 @@
-"""Tune the small model on a snapshot's train split: a LoRA adapter, and the held-out loss before and after.
-
-As a job of its own: ray job submit -- python -m ray_jobs.train SNAPSHOT OUT --recipe smoke --gguf FILE --models DIR
-"""
+"""Tune the small model on a snapshot's train split: a LoRA adapter, and the held-out loss before and after."""
 
 import time
 from collections.abc import Generator, Iterator

@@ -1,7 +1,7 @@
 """Between events and bytes: strict JSON in, compact JSON out, old versions upcast, too-new ones named."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from pydantic import ValidationError
@@ -39,10 +39,11 @@ def decode(value: bytes) -> AnyEvent:
 
 def _decode_slowly(value: bytes, refused: ValidationError) -> AnyEvent:
     try:
-        raw = orjson.loads(value)
+        loaded: Any = orjson.loads(value)
     except orjson.JSONDecodeError as error:
         raise Undecodable("not_json", str(error)) from None
-    type_ = raw.get("type") if isinstance(raw, dict) else None
+    raw = cast(dict[str, Any], loaded) if isinstance(loaded, dict) else {}
+    type_ = raw.get("type")
     if not isinstance(type_, str):
         raise Undecodable("invalid", "no CloudEvents object: `type` is missing")
     if type_ not in UPCASTS:

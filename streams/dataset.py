@@ -230,13 +230,15 @@ def _as_dicts(messages: Iterable[Message]) -> list[dict[str, str]]:
 
 def split_counts(examples: Iterable[Example]) -> dict[Split, int]:
     """Rows in each split; a split without rows is there with 0."""
-    return dict.fromkeys(SPLITS, 0) | Counter(example.split for example in examples)
+    counts = Counter(example.split for example in examples)
+    return {split: counts[split] for split in SPLITS}
 
 
 def group_counts(examples: Iterable[Example]) -> dict[Split, int]:
     """Prompt groups in each split."""
     pairs = {(example.group, example.split) for example in examples}
-    return dict.fromkeys(SPLITS, 0) | Counter(split for _, split in pairs)
+    counts = Counter(split for _, split in pairs)
+    return {split: counts[split] for split in SPLITS}
 
 
 def slice_counts(examples: Iterable[Example]) -> dict[str, dict[Split, int]]:

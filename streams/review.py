@@ -174,6 +174,8 @@ def _still_supported(verdict: Verdict, odds: int, live: int, policy: Policy) -> 
 # --- what a row says to the world --------------------------------------------------------------
 
 _LABELS = ("bad", "good")
+#: Verdicts that say who was right; an escalation does not.
+_DECIDED = ("approved", "rejected")
 
 
 def standing(row: Row) -> Standing:
@@ -186,7 +188,7 @@ def standing(row: Row) -> Standing:
 def judgements(row: Row, said: Standing) -> list[Judgement]:
     """What this standing says about the writer and about each voter whose vote counts."""
     made: list[Judgement] = []
-    if said.verdict == "approved" or said.verdict == "rejected":
+    if said.verdict in _DECIDED:
         made.append(Judgement(row.writer, "writer", said.verdict, row.hour, None, None))
     for vote in said.votes:
         made += _of_vote(row, said, vote)
@@ -197,7 +199,7 @@ def _of_vote(row: Row, said: Standing, vote: Vote) -> list[Judgement]:
     if not counts(row, vote):
         return []
     made: list[Judgement] = []
-    if said.verdict == "approved" or said.verdict == "rejected":
+    if said.verdict in _DECIDED:
         agreed = vote.good == (said.verdict == "approved")
         made.append(_of_voter(vote, "agreed" if agreed else "disagreed"))
     if said.golden is not None:

@@ -15,19 +15,20 @@ from typing import Any, NamedTuple
 
 import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
+from agents.settings import WorkerOptions
 from infra.bench.load import lines, publish
 from infra.kafka.reading import ends
 from infra.kafka.topics import ensure_topics
 from infra.settings import Settings
+from infra.settling import lags
 from infra.verification import Verification, verify
 from schemas.topics import EVENTS
 from schemas.wire import decode
 from streams.projection import topic_of
 from streams.review import REVIEW
 
-GROUP = "assay-review"
+REVIEW_ONLY = WorkerOptions(agents="review")
 
 
 class Load(NamedTuple):
@@ -109,15 +110,14 @@ async def floor(brokers: str) -> float:
 
 async def _worker(brokers: str) -> tuple[float, int]:
     """Seconds from the worker's first sign on the state topic (its fence, before it folds) to its last commit."""
-    async with _running(brokers) as process, _admin(brokers) as admin:
+    async with _running(brokers) as process:
         watched = psutil.Process(process.pid)
-        total = await ends(brokers, EVENTS.name)
         rss = 0
         while not await _signs(brokers):
             _alive(process)
             await asyncio.sleep(0.01)
         started = time.perf_counter()
-        while not await _all_committed(admin, total):
+        while any(lag.events for lag in await lags(brokers, [REVIEW_ONLY])):
             _alive(process)
             rss = max(rss, watched.memory_info().rss)
             await asyncio.sleep(0.05)
@@ -137,16 +137,6 @@ async def _running(brokers: str) -> AsyncIterator[Process]:
         await process.wait()
 
 
-@contextlib.asynccontextmanager
-async def _admin(brokers: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
-
-
 def _alive(process: Process) -> None:
     if process.returncode is not None:
         raise RuntimeError(f"the worker ended with exit code {process.returncode}; its log is above")
@@ -156,12 +146,5 @@ async def _signs(brokers: str) -> bool:
     return any((await ends(brokers, topic_of(REVIEW).name)).values())
 
 
-async def _all_committed(admin: AIOKafkaAdminClient, total: dict[tuple[str, int], int]) -> bool:
-    offsets = await admin.list_consumer_group_offsets(GROUP)
-    committed = {(place.topic, place.partition): found.offset for place, found in offsets.items()}
-    return all(committed.get(place, 0) >= end for place, end in total.items())
-
-
 if __name__ == "__main__":
     print(asyncio.run(floor(sys.argv[1])))
-

@@ -96,4 +96,3 @@ def _render(found: Verification) -> RenderableType:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "NO"
-

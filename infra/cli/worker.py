@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from agents.settings import WorkerOptions, WorkerSettings
-from agents.topology import AGENTS, AGENT_BY_NAME
+from agents.topology import AGENT_BY_NAME, AGENTS
 from infra.cli.output import note
 from infra.errors import AssayError
 from infra.wiring import bootstrap, settings

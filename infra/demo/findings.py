@@ -42,7 +42,7 @@ async def slices(brokers: str) -> dict[str, Slice]:
 
 def verdicts(rows: Iterable[Submission]) -> Rows:
     """How many submissions of each project stand where."""
-    counts = Counter((row.project, row.verdict or "waiting") for row in rows if row.revision)
+    counts: Counter[tuple[str, str]] = Counter((row.project, row.verdict or "waiting") for row in rows if row.revision)
     projects = sorted({project for project, _ in counts})
     columns = ("approved", "rejected", "escalated", "waiting")
     return [{"project": project, **{column: counts[project, column] for column in columns}} for project in projects]

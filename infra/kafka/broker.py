@@ -65,17 +65,18 @@ class Broker:
         raise AssertionError("the loop returns or raises")
 
     def _up(self, bound: bool, say: Say) -> str:
-        process = None
-        if not self.record():
-            with contextlib.suppress(InUse):
-                process = self.launch(bound=bound, say=say)
-        say("waiting for the broker")
+        if self.record():
+            return self.wait_ready()
         try:
+            process = self.launch(bound=bound, say=say)
+            say("waiting for the broker")
             return self.wait_ready(process)
+        except InUse:
+            # Another started it between our look and our launch.
+            return self.wait_ready()
         except BaseException:
-            # Ctrl-C too: what was begun and is not up must not go on behind our back.
-            if process is not None:
-                self.down()
+            # Ctrl-C at any point too: what was begun and is not up must not go on behind our back.
+            self.down()
             raise
 
     def launch(self, *, bound: bool, say: Say = lambda text: None) -> subprocess.Popen[bytes]:

@@ -93,4 +93,5 @@ def test_a_worker_that_faust_starts_has_the_same_settings(monkeypatch: pytest.Mo
     for name, value in environment(settings).items():
         monkeypatch.setenv(name, value)
     theirs = WorkerSettings.from_environment()
-    assert theirs.model_dump() == settings.worker.model_dump(exclude={"processes"}) | {"brokers": "10.0.0.1:9092"}
+    assert (theirs.brokers, theirs.data_dir) == ("10.0.0.1:9092", settings.data_dir)
+    assert theirs.model_dump(exclude={"brokers", "data_dir"}) == settings.worker.model_dump(exclude={"processes"})

@@ -5,20 +5,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from schemas.catalogue import TYPE_OF
-from schemas.events import SubmissionEdited, SubmissionReceived, VoteCast
+from schemas.events import EVENT, SubmissionEdited, SubmissionReceived, VoteCast
 from schemas.identity import event_id
 from schemas.wire import encode
 from schemas.words import Frozen
 from streams.dataset import Desk, Submission
-from streams.projection import Record, record_of
+from streams.projection import record_of
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def event(subject: str, number: int, data: Frozen) -> tuple[str, bytes]:
     """(subject, bytes) of an event; `number` makes its time, and with it its id."""
-    from schemas.events import EVENT
-
     time, type_ = START + timedelta(seconds=number), TYPE_OF[type(data)]
     about = {"id": event_id(time, subject, type_), "type": type_, "source": "tests", "subject": subject, "time": time}
     return subject, encode(EVENT.validate_python({**about, "data": data}))
@@ -53,10 +51,6 @@ def submissions(steps: Sequence[tuple[str, Frozen]], partitions: int = 1) -> lis
     offsets = [0] * partitions
     for subject, value in events(steps):
         number = sum(subject.encode()) % partitions
-        desks[number].feed(_record(number, offsets[number], value))
+        desks[number].feed(record_of(number, offsets[number], value))
         offsets[number] += 1
     return [submission for desk in desks for submission in desk.submissions()]
-
-
-def _record(partition: int, offset: int, value: bytes) -> Record:
-    return record_of(partition, offset, value)

@@ -170,7 +170,9 @@ def test_the_digest_is_this_one_on_every_machine() -> None:
     assert split_counts(found.examples) == {"train": 4, "test": 0}
 
 
-@pytest.mark.parametrize(("kind", "layout"), [("completion", "messages"), ("completion", "prompt_completion"), ("prompt", "prompt_only")])
+@pytest.mark.parametrize(
+    ("kind", "layout"), [("completion", "messages"), ("completion", "prompt_completion"), ("prompt", "prompt_only")]
+)
 def test_a_row_holds_all_of_its_example(kind: str, layout: str) -> None:
     for one in dataset(asked(["How?", "Why?"]), kind).examples:  # type: ignore[arg-type]
         assert example(row(one, layout), layout, one.split) == one  # type: ignore[arg-type]

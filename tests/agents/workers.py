@@ -1,0 +1,115 @@
+"""Real workers as processes, on a broker and topics of their own."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from agents.publishing import Publisher, delivered, new_producer, partition_of
+from agents.settings import WorkerOptions
+from infra.bench.load import Line, lines
+from infra.settling import Lag, lags
+from infra.verification import Verification, verify
+from schemas.topics import EVENTS
+
+FOLDS = WorkerOptions()
+PARTITIONS = 4
+DEADLINE_SECONDS = 120.0
+
+
+class Worker:
+    """One `assay worker`, whose log goes to a file."""
+
+    def __init__(self, brokers: str, home: Path, name: str, **told: str) -> None:
+        self.log = home / f"{name}.log"
+        environment = os.environ | {"ASSAY_KAFKA__BROKERS": brokers, "ASSAY_DATA_DIR": str(home / name)} | told
+        with self.log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "infra.cli", "worker"], env=environment, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(60)
+
+    def wait(self) -> int:
+        return self._process.wait(DEADLINE_SECONDS)
+
+    def check(self) -> None:
+        assert self._process.poll() is None, self.log.read_text()
+
+
+@contextlib.contextmanager
+def worker(brokers: str, home: Path, name: str, **told: str) -> Iterator[Worker]:
+    running = Worker(brokers, home, name, **told)
+    try:
+        yield running
+    finally:
+        running.kill()
+
+
+def write(brokers: str, load: list[Line]) -> None:
+    """Write these lines to the events topic, each where its key belongs."""
+    asyncio.run(_write(brokers, load))
+
+
+async def _write(brokers: str, load: list[Line]) -> None:
+    producer = new_producer(brokers)
+    await producer.start()
+    try:
+        publisher = Publisher(producer)
+        for subject, _, _, value in load:
+            publisher.add((EVENTS.name, partition_of(subject, PARTITIONS)), subject.encode(), value, 1, [])
+        await delivered(await publisher.send_all())
+    finally:
+        await producer.stop()
+
+
+def load(events: int, subjects: int, seed: int = 7) -> list[Line]:
+    return list(lines(events, subjects, seed))
+
+
+def wait_until(brokers: str, enough: Callable[[list[Lag]], bool], *watched: Worker) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not enough(found := asyncio.run(lags(brokers, [FOLDS]))):
+        for one in watched:
+            one.check()
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+
+
+def begun(found: list[Lag]) -> bool:
+    """Some of review's source is committed."""
+    return next(lag.committed for lag in found if lag.agent == "review") > 0
+
+
+def caught_up(found: list[Lag]) -> bool:
+    return all(lag.total and not lag.events for lag in found if lag.agent != "diversity")
+
+
+def settle(brokers: str, *watched: Worker) -> None:
+    """Wait until nothing is left to do, twice: what review derives last is the others' to fold."""
+    for _ in range(2):
+        wait_until(brokers, caught_up, *watched)
+        time.sleep(1.5)
+
+
+def verified(brokers: str) -> Verification:
+    async def collect() -> Verification:
+        found = Verification()
+        async for result in verify(brokers):
+            found.add(result)
+        return found
+
+    return asyncio.run(collect())
