@@ -5,6 +5,7 @@ for before, and the difference is the effects. So a verdict turned over takes ba
 """
 
 from collections.abc import Callable
+from sys import intern
 from typing import Any, NamedTuple
 
 from schemas import events as e
@@ -97,20 +98,25 @@ class Judgement(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What a row says to the world; its judgements follow from the verdict, the golden answer and the votes."""
+    """What a row says to the world; its judgements follow from the verdict, the golden answer and the votes.
+
+    `votes` is the row's own list, of which the first `known` count: votes are only ever appended to it, and where
+    one is replaced or taken out the row gets a new list.
+    """
 
     verdict: Verdict | None
     unsure_votes: int
     golden: Verdict | None
-    votes: list[Vote]
     analysis: Analysis | None
+    votes: list[Vote]
+    known: int
 
 
 Control = dict[str, Rules]
 ReviewState = State[Row, Control]
 ReviewStep = Step[Row, Control]
 
-NOTHING = Standing(None, 0, None, [], None)
+NOTHING = Standing(None, 0, None, None, [], 0)
 
 
 def rules_of(version: int, policy: Policy) -> Rules:
@@ -182,15 +188,17 @@ def standing(row: Row) -> Standing:
     verdict, analysis = row.verdict, row.analysis
     golden = row.golden[1] if row.golden is not None and row.golden[0] == row.revision else None
     in_slice = verdict == "approved" and analysis is not None and analysis.revision == row.revision
-    return Standing(verdict, row.unsure_votes, golden, row.votes.copy(), analysis if in_slice else None)
+    return Standing(verdict, row.unsure_votes, golden, analysis if in_slice else None, row.votes, len(row.votes))
 
 
 def judgements(row: Row, said: Standing) -> list[Judgement]:
     """What this standing says about the writer and about each voter whose vote counts."""
+    if said.verdict not in _DECIDED and said.golden is None:
+        return []
     made: list[Judgement] = []
     if said.verdict in _DECIDED:
         made.append(Judgement(row.writer, "writer", said.verdict, row.hour, None, None))
-    for vote in said.votes:
+    for vote in said.votes[: said.known]:
         made += _of_vote(row, said, vote)
     return made
 
@@ -241,8 +249,8 @@ def _difference(change: _Change) -> list[Effect]:
         if after.verdict is not None:
             effects.append(_reached(change, after.verdict))
     if after.unsure_votes and before.unsure_votes != after.unsure_votes:
-        effects.append(_requested(change))
-    effects += [_judgement(change, judged, sign) for judged, sign in _judged(change)]
+        effects.append(_requested(change.key, change.row))
+    effects += _judged(change)
     if before.analysis != after.analysis:
         if before.analysis is not None:
             effects.append(_sliced(change, _SLICE_LEFT, before.analysis))
@@ -271,8 +279,7 @@ def _reached(change: _Change, verdict: Verdict) -> Effect:
     return Effect(VERDICTS.name, change.key, _VERDICT_REACHED, data)
 
 
-def _requested(change: _Change) -> Effect:
-    row = change.row
+def _requested(key: str, row: Row) -> Effect:
     data: Json = {
         "project": row.project,
         "revision": row.revision,
@@ -280,33 +287,29 @@ def _requested(change: _Change) -> Effect:
         "votes_live": row.unsure_votes,
         "log_odds_milli_nats": row.log_odds,
     }
-    return Effect(VERDICTS.name, change.key, _OVERLAP_REQUESTED, data)
+    return Effect(VERDICTS.name, key, _OVERLAP_REQUESTED, data)
 
 
-def _judged(change: _Change) -> list[tuple[Judgement, int]]:
-    """Judgements taken back (-1) and made (1)."""
+def _judged(change: _Change) -> list[Effect]:
+    """Judgements taken back, then judgements made."""
     row, before, after = change.row, change.before, change.after
-    known = len(before.votes)
-    if before.verdict == after.verdict and before.golden == after.golden and after.votes[:known] == before.votes:
-        # The common case, and the same answer as below: nothing changed but that votes were added.
-        return [(new, 1) for vote in after.votes[known:] for new in _of_vote(row, after, vote)]
     old, new = judgements(row, before), judgements(row, after)
-    return [(gone, -1) for gone in old if gone not in new] + [(come, 1) for come in new if come not in old]
+    gone = [_judgement(change.key, row, before.verdict, one, -1) for one in old if one not in new]
+    return gone + [_judgement(change.key, row, after.verdict, one, 1) for one in new if one not in old]
 
 
-def _judgement(change: _Change, judgement: Judgement, sign: int) -> Effect:
+def _judgement(key: str, row: Row, verdict: Verdict | None, judgement: Judgement, sign: int) -> Effect:
     data: Json = {
-        "project": change.row.project,
+        "project": row.project,
         "role": judgement.role,
         "outcome": judgement.outcome,
         "change": sign,
-        "submission": change.key,
-        "revision": change.revision,
+        "submission": key,
+        "revision": row.revision,
         "hour": judgement.hour,
     }
     if judgement.label is not None:
         data["label"] = judgement.label
-    verdict = change.before.verdict if sign < 0 else change.after.verdict
     if verdict is not None:
         data["verdict"] = verdict
     if judgement.milliseconds is not None:
@@ -335,7 +338,7 @@ def _sliced(change: _Change, type_: str, analysis: Analysis) -> Effect:
 def _received(row: Row, record: Record, data: e.SubmissionReceived) -> Refusal | None:
     if row.revision:
         return Refusal("received_twice", "the submission was already received under another event id")
-    row.project, row.kind, row.writer, row.slice = data.project, data.kind, data.writer, data.slice
+    row.project, row.kind, row.writer, row.slice = intern(data.project), data.kind, intern(data.writer), intern(data.slice)
     row.prompt, row.revision, row.hour = data.prompt, 1, record.time_ms // HOUR_MILLISECONDS
     recount(row)
     return None
@@ -366,10 +369,11 @@ def _analysed(row: Row, record: Record, data: e.SubmissionAnalysed) -> Refusal |
 
 def _voted(row: Row, record: Record, data: e.VoteCast) -> Refusal | None:
     good, hour = (1 if data.label == "good" else 0), record.time_ms // HOUR_MILLISECONDS
-    vote = Vote(data.voter, good, data.revision, record.offset, hour, data.duration_milliseconds)
+    # Voters are few and votes are many: one string for each voter saves half of a row's memory.
+    vote = Vote(intern(data.voter), good, data.revision, record.offset, hour, data.duration_milliseconds)
     for place, other in enumerate(row.votes):
-        if other.voter == vote.voter and other.revision == vote.revision:
-            row.votes[place] = vote
+        if other.voter is vote.voter and other.revision == vote.revision:
+            row.votes = [*row.votes[:place], vote, *row.votes[place + 1 :]]
             recount(row)
             return None
     row.votes.append(vote)
@@ -458,7 +462,7 @@ class Review:
         row = Row()
         for name, value in packed.items():
             setattr(row, name, value)
-        row.votes = [Vote(*vote) for vote in packed["votes"]]
+        row.votes = [Vote(intern(voter), *rest) for voter, *rest in packed["votes"]]
         row.golden = None if packed["golden"] is None else (packed["golden"][0], packed["golden"][1])
         row.analysis = None if packed["analysis"] is None else Analysis(*packed["analysis"])
         return row
@@ -509,19 +513,31 @@ def _settle(state: ReviewState, record: Record, row: Row, revision: int, before:
     rules = state.control.get(row.project, DEFAULT_RULES)
     may_turn = kind is e.VoteRetracted or bool(rules.policy.late_votes_reopen)
     decide(row, rules, record.offset, may_turn)
+    if row.votes is before.votes and row.verdict == before.verdict and kind is e.VoteCast:
+        return _vote_added(key, row, before)
     after = standing(row)
     settled = _SETTLED.get(kind)
     if settled is not None:
         # Judgements about the earlier revision stay: only its verdict and its place in the slice are taken back.
-        spoken = before._replace(votes=[], golden=None, verdict=None)
+        spoken = before._replace(known=0, golden=None, verdict=None)
         effects = [_reopened(_Change(key, row, revision, before, NOTHING, settled), before.verdict)] if before.verdict else []
         effects += _difference(_Change(key, row, revision, spoken, NOTHING, settled))
         return effects + _difference(_Change(key, row, row.revision, NOTHING, after, settled))
     change = _Change(key, row, row.revision, before, after, _REASONS.get(kind, "voted"))
     if kind is e.SubmissionReceived:
         offered = Judgement(row.writer, "writer", "submitted", row.hour, None, None)
-        return [_judgement(change, offered, 1), *_difference(change)]
+        return [_judgement(key, row, after.verdict, offered, 1), *_difference(change)]
     return _difference(change)
+
+
+def _vote_added(key: str, row: Row, before: Standing) -> list[Effect]:
+    """The common case, and what `_difference` would say: nothing changed but that a vote was added."""
+    effects: list[Effect] = []
+    if row.unsure_votes and row.unsure_votes != before.unsure_votes:
+        effects.append(_requested(key, row))
+    for judged in _of_vote(row, before, row.votes[-1]):
+        effects.append(_judgement(key, row, before.verdict, judged, 1))
+    return effects
 
 
 def _apply_policy(state: ReviewState, record: Record, data: e.PolicyApplied) -> ReviewStep:
