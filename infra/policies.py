@@ -30,8 +30,8 @@ class PolicyChange(NamedTuple):
 
 def policy_change(time: datetime, project: str, version: int, policy: Policy, by: str, reason: str) -> PolicyChange:
     """The two events of a change; the same arguments give the same ids. Raises pydantic's ValidationError."""
-    about = {"project": project, "version": version, "policy": policy, "reason": reason}
-    proposed, applied = PolicyProposed(proposed_by=by, **about), PolicyApplied(applied_by=by, **about)
+    proposed = PolicyProposed(project=project, version=version, policy=policy, proposed_by=by, reason=reason)
+    applied = PolicyApplied(project=project, version=version, policy=policy, applied_by=by, reason=reason)
     return PolicyChange(_event(time, project, version, proposed), _event(time, project, version, applied))
 
 

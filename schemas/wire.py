@@ -52,7 +52,7 @@ def _decode_slowly(value: bytes, refused: ValidationError) -> AnyEvent:
         raw = UPCASTS[type_](raw)
         type_ = raw["type"]
     try:
-        return EVENT.validate_python(raw)
+        return EVENT.validate_json(orjson.dumps(raw))
     except ValidationError as error:
         raise _refusal(type_, error) from None
 

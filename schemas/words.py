@@ -53,9 +53,9 @@ Role = Literal["writer", "voter"]
 
 
 class Frozen(BaseModel):
-    """The ground of every schema: immutable, and unknown fields are refused."""
+    """The ground of every schema: immutable, nothing is converted (the log keeps the bytes), unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_timedelta="iso8601")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
 class Origin(Frozen):

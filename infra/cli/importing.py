@@ -12,10 +12,9 @@ from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 from rich.console import Group, RenderableType
-from rich.markup import escape
 
 from agents.publishing import delivered
-from infra.cli.output import DryRun, Json, emit, progress, table
+from infra.cli.output import DryRun, Json, emit, plain, progress, table
 from infra.errors import AssayError, Exit
 from infra.importing.facts import Found, Options
 from infra.importing.formats import FORMAT_BY_NAME, FORMATS, Format
@@ -189,7 +188,7 @@ def _render(said: dict[str, Any], report: Report) -> RenderableType:
         parts.append(table(("new", "#events"), [(type_, f"{count:,}") for type_, count in report.new_by_type.items()]))
     if report.problems:
         rows = [
-            (f"{one.file or ''}{':' if one.file else ''}{one.line}", one.code, _safe(one.reason), one.hint)
+            (f"{one.file or ''}{':' if one.file else ''}{one.line}", one.code, plain(one.reason), one.hint)
             for one in report.problems
         ]
         parts += ["", table(("line", "code", "reason", "hint"), rows, title=_title(report))]
@@ -200,8 +199,3 @@ def _title(report: Report) -> str:
     counts = ", ".join(f"{count:,} {code}" for code, count in report.problems_by_code.most_common())
     first = f"; the first {len(report.problems)}:" if report.problems_total > len(report.problems) else ":"
     return f"{report.problems_total:,} not taken ({counts}){first}"
-
-
-def _safe(text: str) -> str:
-    # What stands in the file is no markup, and may not steer the terminal.
-    return escape("".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text))

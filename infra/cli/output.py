@@ -10,6 +10,7 @@ import orjson
 from cyclopts import Parameter
 from pydantic import BaseModel
 from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from infra.errors import Exit
@@ -52,6 +53,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
     for row in rows:
         made.add_row(*("" if cell is None else str(cell) for cell in row))
     return made
+
+
+def plain(text: str) -> str:
+    """Text from outside for a cell: its brackets are no markup, and its control characters cannot steer the terminal."""
+    return escape(printable(text))
+
+
+def printable(text: str) -> str:
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def progress(json: bool = False) -> "Progress":

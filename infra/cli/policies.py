@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 from rich.console import RenderableType
 
-from infra.cli.output import DryRun, Json, emit, table
+from infra.cli.output import DryRun, Json, emit, plain, table
 from infra.errors import AssayError
 from infra.kafka.topics import ensure_topics
 from infra.policies import history, in_force, policy_change, publish_policy, spread
@@ -159,5 +159,5 @@ def _entries_table(entries: Sequence[Mapping[str, Any]]) -> RenderableType:
     rows = []
     for entry in entries:
         changed = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in entry["changed"].items())
-        rows.append((entry["time"], entry["project"], entry["version"], entry["by"], changed, entry["reason"]))
+        rows.append((entry["time"], entry["project"], entry["version"], entry["by"], changed, plain(entry["reason"])))
     return table(("time", "project", "#version", "by", "changed", "reason"), rows)

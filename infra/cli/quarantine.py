@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
 
-from infra.cli.output import DryRun, Json, emit, table
+from infra.cli.output import DryRun, Json, emit, plain, printable, table
 from infra.errors import AssayError
 from infra.quarantine import Held, chosen, discard_records, held, ref_of, replay_records
 from infra.wiring import bootstrap, settings
@@ -89,7 +89,7 @@ def _as_json(record: Held, whole: bool) -> dict[str, Any]:
     about = asdict(record) | {"ref": str(record.ref), "time": _time(record), "bytes": len(record.value)}
     about["key"] = None if record.key is None else record.key.decode("utf-8", "backslashreplace")
     del about["value"], about["time_ms"]
-    return about | {"value_hex": record.value.hex(), "value_text": printable(record.value)} if whole else about
+    return about | {"value_hex": record.value.hex(), "value_text": as_text(record.value)} if whole else about
 
 
 def _time(record: Held) -> str:
@@ -108,7 +108,7 @@ def _list(records: Sequence[Held]) -> RenderableType:
 
 def _row(record: Held) -> tuple[object, ...]:
     source = f"{record.topic}/{record.partition}@{record.offset}"
-    texts = (escape(_safe(text)) for text in (source, record.projection, record.code, record.reason))
+    texts = (plain(text) for text in (source, record.projection, record.code, record.reason))
     return (record.ref, *texts, f"{len(record.value):,}", record.settled or "waits")
 
 
@@ -116,19 +116,15 @@ def _show(record: Held) -> RenderableType:
     key = b"" if record.key is None else record.key
     names = ("ref", "from", "projection", "code", "reason", "#bytes", "state")
     rows = [(name.lstrip("#"), value) for name, value in zip(names, _row(record), strict=True)]
-    rows += [("time", _time(record)), ("attempt", record.attempt), ("key", escape(printable(key)))]
+    rows += [("time", _time(record)), ("attempt", record.attempt), ("key", escape(as_text(key)))]
     shown = record.value[:MAX_SHOWN_BYTES]
     cut = f"... and {len(record.value) - len(shown):,} bytes more; --json has all of them" if shown != record.value else ""
-    return Group(table(("", ""), rows), "", Text(printable(shown)), "", Text("\n".join(_hex(shown[:1024]))), cut)
+    return Group(table(("", ""), rows), "", Text(as_text(shown)), "", Text("\n".join(_hex(shown[:1024]))), cut)
 
 
-def printable(value: bytes) -> str:
+def as_text(value: bytes) -> str:
     """Bytes as text that cannot steer a terminal: control characters and what is not UTF-8 stand as escapes."""
-    return _safe(value.decode("utf-8", "backslashreplace"))
-
-
-def _safe(text: str) -> str:
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return printable(value.decode("utf-8", "backslashreplace"))
 
 
 def _hex(value: bytes) -> Iterator[str]:

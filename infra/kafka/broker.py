@@ -127,7 +127,7 @@ class Broker:
         shutil.rmtree(part, ignore_errors=True)
         write_whole(self._properties, properties(self.settings, part, controller, port))
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = ["kafka.tools.StorageTool", "format", "-t", f"{cluster}", "-c", str(self._properties)]
+        tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(self._properties)]
         fast = ["-XX:TieredStopAtLevel=1", "-Xmx256m"]
         logging = [f"-Dlog4j2.configurationFile={jars.POM.with_name('log4j2.xml')}", f"-Dassay.log={self.log}"]
         command = [str(program.path), *fast, *logging, "-cp", f"{classpath}/*", *tool]

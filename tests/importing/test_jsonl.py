@@ -1,0 +1,48 @@
+"""Assay's own events: whatever may be told from outside goes in, byte for byte in effect."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+import schemas
+from infra.importing.jsonl import IMPORTABLE
+from schemas.wire import decode
+from tests.importing.feeding import adapted, codes, json_lines
+
+EXAMPLES = [orjson.loads(path.read_bytes()) for path in sorted((Path(schemas.__file__).parent / "examples").iterdir())]
+
+
+def test_every_fact_about_a_subject_goes_in_and_nothing_else() -> None:
+    events, problems = adapted("jsonl", json_lines(*EXAMPLES))
+    allowed = [decode(orjson.dumps(one)) for one in EXAMPLES if one["type"] in IMPORTABLE]
+    assert events == allowed
+    assert {problem.code for problem in problems} == {"not_importable"}
+    assert {event.type for event in events} == IMPORTABLE
+    assert "assay.VerdictReached.v1" not in IMPORTABLE
+    assert "assay.PolicyApplied.v1" not in IMPORTABLE
+    assert "assay.ClockTicked.v1" not in IMPORTABLE
+
+
+GOOD = next(one for one in EXAMPLES if one["type"] == "assay.VoteCast.v1")
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"{", "not_json"),
+        (b"[]", "invalid"),
+        (orjson.dumps(GOOD | {"type": "assay.VoteCast.v9"}), "too_new"),
+        (orjson.dumps(GOOD | {"type": "assay.Nothing.v1"}), "unknown_type"),
+        (orjson.dumps(GOOD | {"extra": 1}), "invalid"),
+        (orjson.dumps(GOOD | {"time": "2026-01-01T00:00:00+02:00"}), "invalid"),
+        (orjson.dumps(GOOD | {"time": "1960-01-01T00:00:00Z"}), "invalid"),
+        (orjson.dumps(GOOD | {"id": "not-a-uuid"}), "invalid"),
+        (b"\xff", "not_utf8"),
+    ],
+)
+def test_a_bad_line_is_named(line: bytes, code: str) -> None:
+    events, problems = adapted("jsonl", json_lines(GOOD) + line + b"\n" + json_lines(GOOD))
+    assert codes(problems) == [(2, code)]
+    assert problems[0].hint
+    assert len(events) == 2

@@ -1,0 +1,195 @@
+"""Every event type goes to bytes and back unchanged, and everything outside its bounds is refused by name."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import schemas
+from schemas.catalogue import EVENT_TYPES
+from schemas.wire import NEWEST, UPCASTS, Undecodable, decode, encode, headers
+from streams.projection import record_of
+from tests.schemas.strategies import any_event, events
+
+EXAMPLES = Path(schemas.__file__).parent / "examples"
+TYPES = sorted(EVENT_TYPES)
+
+
+def example(type_: str) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads((EXAMPLES / f"{type_.removeprefix('assay.')}.json").read_bytes())
+    return found
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_any_event_goes_round(type_: str) -> None:
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(events(EVENT_TYPES[type_]))
+    def goes_round(raw: dict[str, Any]) -> None:
+        event = decode(orjson.dumps(raw))
+        value = encode(event)
+        assert decode(value) == event
+        assert encode(decode(value)) == value
+
+    goes_round()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@given(any_event(), st.data())
+def test_whatever_is_cut_or_turned_over_is_refused_or_still_an_event(raw: dict[str, Any], data: st.DataObject) -> None:
+    value = bytearray(orjson.dumps(raw))
+    place = data.draw(st.integers(0, len(value) - 1))
+    value[place] = data.draw(st.integers(0, 255))
+    for damaged in (bytes(value), bytes(value[:place])):
+        assert code_of(damaged) in {"", "not_json", "unknown_type", "too_new", "invalid"}
+
+
+def code_of(value: bytes) -> str:
+    try:
+        decode(value)
+    except Undecodable as refused:
+        return refused.code
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (b"", "not_json"),
+        (b"\xff\xfe", "not_json"),
+        (b"{", "not_json"),
+        (b"[" * 100_000, "not_json"),
+        (b"null", "invalid"),
+        (b"[1]", "invalid"),
+        (b"{}", "invalid"),
+        (b'{"type": 7}', "invalid"),
+        (b'{"type": "assay.VoteCast.v1"}', "invalid"),
+        (b'{"type": "assay.VoteCast.v2"}', "too_new"),
+        (b'{"type": "assay.VoteCounted.v1"}', "unknown_type"),
+        (b'{"type": "com.example.thing"}', "unknown_type"),
+        (b'{"type": "' + b"x" * 10_000 + b'"}', "unknown_type"),
+    ],
+)
+def test_what_is_no_event_has_a_code(value: bytes, code: str) -> None:
+    with pytest.raises(Undecodable) as refused:
+        decode(value)
+    assert refused.value.code == code
+    assert len(str(refused.value)) <= 1_000
+
+
+# --- every bound has its violation -------------------------------------------------------------
+
+
+def violations(type_: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The example of this type, wrong in one place, for every bound of every field that stands in it."""
+    schema = EVENT_TYPES[type_].event.model_json_schema()
+    good = example(type_)
+    for path, bad in _wrong(schema, good, schema.get("$defs", {}), ()):
+        planted = copy.deepcopy(good)
+        _put(planted, path, bad)
+        yield f"{'/'.join(map(str, path))}={str(bad)[:40]!r}", planted
+
+
+GONE = object()
+
+
+def _wrong(schema: Any, value: Any, defs: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    if "$ref" in schema:
+        schema = defs[schema["$ref"].removeprefix("#/$defs/")]
+    if "anyOf" in schema:
+        schema = schema["anyOf"][0]
+    if isinstance(value, dict) and "properties" in schema:
+        yield (*path, "unheard_of"), 1
+        yield from (((*path, name), GONE) for name in schema.get("required", ()))
+        for name, field in value.items():
+            yield from _wrong(schema["properties"][name], field, defs, (*path, name))
+        return
+    if isinstance(value, list) and "items" in schema:
+        yield path, [value[0]] * (schema["maxItems"] + 1) if value else "no list"
+        for place, item in enumerate(value[:1]):
+            yield from _wrong(schema["items"], item, defs, (*path, place))
+    yield from ((path, bad) for bad in _wrong_leaves(schema))
+
+
+def _wrong_leaves(schema: Any) -> Iterator[Any]:
+    yield from ({"a": []}, 1.5)
+    if schema.get("type") != "array":
+        yield []
+    if 1 not in schema.get("enum", ()):  # for pydantic, true is the literal 1
+        yield True
+    if "minimum" in schema:
+        yield from (schema["minimum"] - 1, schema["maximum"] + 1, str(schema["minimum"]))
+    if "maxLength" in schema:
+        yield "x" * (schema["maxLength"] + 1)
+    if schema.get("minLength"):
+        yield ""
+    if "pattern" in schema:
+        yield from ("", "\n", "-a", "a b", "x" * 129 + "é", "a\n")
+    if "enum" in schema or "const" in schema:
+        yield "something else"
+
+
+def _put(planted: Any, path: tuple[Any, ...], bad: Any) -> None:
+    for step in path[:-1]:
+        planted = planted[step]
+    if bad is GONE:
+        del planted[path[-1]]
+    else:
+        planted[path[-1]] = bad
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_every_bound_refuses(type_: str) -> None:
+    count = 0
+    for where, planted in violations(type_):
+        with pytest.raises(Undecodable):
+            pytest.fail(f"{where} was taken: {decode(orjson.dumps(planted))!r:.200}")
+        count += 1
+    assert count > 20
+
+
+@pytest.mark.parametrize("time", ["2026-03-14T09:26:53+01:00", "2026-03-14T09:26:53", "2026-02-30T00:00:00Z", "soon", 1.5])
+def test_times_are_utc(time: object) -> None:
+    with pytest.raises(Undecodable) as refused:
+        decode(orjson.dumps(example("assay.VoteCast.v1") | {"time": time}))
+    assert refused.value.code == "invalid"
+    assert "/time" in str(refused.value)
+
+
+def test_before_1970_there_are_no_records() -> None:
+    value = orjson.dumps(example("assay.VoteCast.v1") | {"time": "1969-12-31T23:59:59.999Z"})
+    with pytest.raises(Undecodable, match="before 1970"):
+        record_of(0, 0, value)
+
+
+def test_the_overlap_is_a_range() -> None:
+    raw = example("assay.PolicyApplied.v1")
+    raw["data"]["policy"] |= {"overlap_min": 9, "overlap_max": 8}
+    with pytest.raises(Undecodable, match="overlap_max"):
+        decode(orjson.dumps(raw))
+
+
+def test_an_old_version_is_upcast_in_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    def renamed(raw: dict[str, Any]) -> dict[str, Any]:
+        data = dict(raw["data"])
+        data["voter"] = data.pop("annotator")
+        return {**raw, "type": "assay.VoteCast.v0", "data": data}
+
+    def labelled(raw: dict[str, Any]) -> dict[str, Any]:
+        return {**raw, "type": "assay.VoteCast.v1", "data": {**raw["data"], "label": "good"}}
+
+    monkeypatch.setitem(UPCASTS, "assay.Voted.v1", renamed)
+    monkeypatch.setitem(UPCASTS, "assay.VoteCast.v0", labelled)
+    old = example("assay.VoteCast.v1") | {"type": "assay.Voted.v1", "data": {"revision": 1, "annotator": "v-1"}}
+    event = decode(orjson.dumps(old))
+    assert event.type == "assay.VoteCast.v1"
+    assert event.data.model_dump()["voter"] == "v-1"
+
+
+def test_newest_versions_and_headers() -> None:
+    assert set(NEWEST) == {entry.name for entry in EVENT_TYPES.values()}
+    assert headers("an-id", "a-type") == [("ce_id", b"an-id"), ("ce_type", b"a-type")]
