@@ -27,7 +27,9 @@ def told(step: Step) -> list[str]:
             case "VerdictReopened":
                 said.append(f"{name} {data['verdict']} because {data['reason']}")
             case "VerdictReached":
-                said.append(f"{name} {data['verdict']} {data['good_votes']}:{data['bad_votes']} by policy {data['policy_version']}")
+                said.append(
+                    f"{name} {data['verdict']} {data['good_votes']}:{data['bad_votes']} by policy {data['policy_version']}"
+                )
             case _:
                 said.append(f"{name} {effect.key}")
     return said + ([f"refused {step.refusal.code}"] if step.refusal else [])
