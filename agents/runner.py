@@ -151,10 +151,9 @@ class Runner:
     def _publish(self, record: Record, effects: list[Effect]) -> None:
         time = record.time_ms
         subject, add = record.event.subject, self._publisher.add
-        for fact in facts(self.projection, record, effects):
-            same_key = fact.key == subject
-            number = record.partition if same_key else partition_of(fact.key, self._count)
-            add((fact.topic, number), fact.key.encode(), fact.value, time, fact_headers(fact.id, fact.type))
+        for topic, key, id_, type_, value in facts(self.projection, record, effects):
+            number = record.partition if key == subject else partition_of(key, self._count)
+            add((topic, number), key.encode(), value, time, fact_headers(id_, type_))
 
     # --- making it durable ---------------------------------------------------------------------
 

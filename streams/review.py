@@ -5,6 +5,7 @@ for before, and the difference is the effects. So a verdict turned over takes ba
 """
 
 from collections.abc import Callable
+from itertools import islice
 from sys import intern
 from typing import Any, NamedTuple
 
@@ -60,8 +61,8 @@ class Row:
         self.revision = 0
         self.hour = 0
         self.withdrawn = 0
-        #: Every live vote, also those that do not count; `live` and `good` count those that do.
-        self.votes: list[Vote] = []
+        #: Each voter's vote on the newest revision that they voted on; `live` and `good` count those that count.
+        self.votes: dict[str, Vote] = {}
         self.live = 0
         self.good = 0
         self.golden: tuple[int, Verdict] | None = None
@@ -89,27 +90,18 @@ class Rules(NamedTuple):
     reject: int
 
 
-class Judgement(NamedTuple):
-    annotator: str
-    role: str
-    outcome: str
-    hour: int
-    label: str | None
-    milliseconds: int | None
-
-
 class Standing(NamedTuple):
     """What a row says to the world; its judgements follow from the verdict, the golden answer and the votes.
 
-    `votes` is the row's own list, of which the first `known` count: votes are only ever appended to it, and where
-    one is replaced or taken out the row gets a new list.
+    `votes` is the row's own dict, of which the first `known` count: votes are only ever added to it, and where one
+    is replaced or taken out the row gets a new dict.
     """
 
     verdict: Verdict | None
     unsure_votes: int
     golden: Verdict | None
     analysis: Analysis | None
-    votes: list[Vote]
+    votes: dict[str, Vote]
     known: int
 
 
@@ -117,7 +109,7 @@ Control = dict[str, Rules]
 ReviewState = State[Row, Control]
 ReviewStep = Step[Row, Control]
 
-NOTHING = Standing(None, 0, None, None, [], 0)
+NOTHING = Standing(None, 0, None, None, {}, 0)
 
 
 def rules_of(version: int, policy: Policy) -> Rules:
@@ -142,7 +134,7 @@ def counts(row: Row, vote: Vote) -> bool:
 
 
 def recount(row: Row) -> None:
-    counted = [vote.good for vote in row.votes if counts(row, vote)]
+    counted = [vote.good for vote in row.votes.values() if counts(row, vote)]
     row.live, row.good = len(counted), sum(counted)
 
 
@@ -192,35 +184,6 @@ def standing(row: Row) -> Standing:
     return Standing(verdict, row.unsure_votes, golden, analysis if in_slice else None, row.votes, len(row.votes))
 
 
-def judgements(row: Row, said: Standing) -> list[Judgement]:
-    """What this standing says about the writer and about each voter whose vote counts."""
-    if said.verdict not in _DECIDED and said.golden is None:
-        return []
-    made: list[Judgement] = []
-    if said.verdict in _DECIDED:
-        made.append(Judgement(row.writer, "writer", said.verdict, row.hour, None, None))
-    for vote in said.votes[: said.known]:
-        made += _of_vote(row, said, vote)
-    return made
-
-
-def _of_vote(row: Row, said: Standing, vote: Vote) -> list[Judgement]:
-    if not counts(row, vote):
-        return []
-    made: list[Judgement] = []
-    if said.verdict in _DECIDED:
-        agreed = vote.good == (said.verdict == "approved")
-        made.append(_of_voter(vote, "agreed" if agreed else "disagreed"))
-    if said.golden is not None:
-        right = vote.good == (said.golden == "approved")
-        made.append(_of_voter(vote, "golden_right" if right else "golden_wrong"))
-    return made
-
-
-def _of_voter(vote: Vote, outcome: str) -> Judgement:
-    return Judgement(vote.voter, "voter", outcome, vote.hour, _LABELS[vote.good], vote.milliseconds)
-
-
 _VERDICT_REACHED = TYPE_OF[e.VerdictReached]
 _VERDICT_REOPENED = TYPE_OF[e.VerdictReopened]
 _OVERLAP_REQUESTED = TYPE_OF[e.OverlapRequested]
@@ -243,6 +206,8 @@ class _Change(NamedTuple):
 def _difference(change: _Change) -> list[Effect]:
     """The facts that turn what was said into what is now said: first what is taken back, then what is new."""
     before, after = change.before, change.after
+    if before == after:
+        return []
     effects: list[Effect] = []
     if before.verdict != after.verdict:
         if before.verdict is not None:
@@ -275,7 +240,7 @@ def _reached(change: _Change, verdict: Verdict) -> Effect:
         "log_odds_milli_nats": row.log_odds,
         "good_votes": row.good,
         "bad_votes": row.live - row.good,
-        "decided_by": sorted([vote.offset for vote in row.votes if counts(row, vote)])[:1_000],
+        "decided_by": sorted([vote.offset for vote in row.votes.values() if counts(row, vote)])[:1_000],
     }
     return Effect(VERDICTS.name, change.key, _VERDICT_REACHED, data)
 
@@ -291,31 +256,70 @@ def _requested(key: str, row: Row) -> Effect:
     return Effect(VERDICTS.name, key, _OVERLAP_REQUESTED, data)
 
 
+# --- judgements --------------------------------------------------------------------------------
+
+
+def judgements(key: str, row: Row, said: Standing) -> list[Effect]:
+    """What this standing says about the writer and about each voter whose vote counts."""
+    if said.verdict not in _DECIDED and said.golden is None:
+        return []
+    made: list[Effect] = []
+    if said.verdict in _DECIDED:
+        made.append(_of_writer(key, row, said.verdict))
+    for vote in islice(said.votes.values(), said.known):
+        made += _of_vote(key, row, said, vote)
+    return made
+
+
 def _judged(change: _Change) -> list[Effect]:
     """Judgements taken back, then judgements made."""
-    row, before, after = change.row, change.before, change.after
-    old, new = judgements(row, before), judgements(row, after)
-    gone = [_judgement(change.key, row, before.verdict, one, -1) for one in old if one not in new]
-    return gone + [_judgement(change.key, row, after.verdict, one, 1) for one in new if one not in old]
+    key, row = change.key, change.row
+    old, new = judgements(key, row, change.before), judgements(key, row, change.after)
+    gone = [one._replace(data={**one.data, "change": -1}) for one in old if one not in new]
+    return gone + [one for one in new if one not in old]
 
 
-def _judgement(key: str, row: Row, verdict: Verdict | None, judgement: Judgement, sign: int) -> Effect:
+def _of_writer(key: str, row: Row, outcome: str) -> Effect:
     data: Json = {
         "project": row.project,
-        "role": judgement.role,
-        "outcome": judgement.outcome,
-        "change": sign,
+        "role": "writer",
+        "outcome": outcome,
+        "change": 1,
         "submission": key,
         "revision": row.revision,
-        "hour": judgement.hour,
+        "hour": row.hour,
     }
-    if judgement.label is not None:
-        data["label"] = judgement.label
-    if verdict is not None:
-        data["verdict"] = verdict
-    if judgement.milliseconds is not None:
-        data["duration_milliseconds"] = judgement.milliseconds
-    return Effect(JUDGEMENTS.name, judgement.annotator, _JUDGEMENT_SCORED, data)
+    return Effect(JUDGEMENTS.name, row.writer, _JUDGEMENT_SCORED, data)
+
+
+def _of_vote(key: str, row: Row, said: Standing, vote: Vote) -> list[Effect]:
+    if not counts(row, vote):
+        return []
+    made: list[Effect] = []
+    if said.verdict in _DECIDED:
+        agreed = vote.good == (said.verdict == "approved")
+        made.append(_of_voter(key, row, vote, "agreed" if agreed else "disagreed"))
+        made[0].data["verdict"] = said.verdict
+    if said.golden is not None:
+        right = vote.good == (said.golden == "approved")
+        made.append(_of_voter(key, row, vote, "golden_right" if right else "golden_wrong"))
+    return made
+
+
+def _of_voter(key: str, row: Row, vote: Vote, outcome: str) -> Effect:
+    data: Json = {
+        "project": row.project,
+        "role": "voter",
+        "outcome": outcome,
+        "change": 1,
+        "submission": key,
+        "revision": row.revision,
+        "hour": vote.hour,
+        "label": _LABELS[vote.good],
+    }
+    if vote.milliseconds is not None:
+        data["duration_milliseconds"] = vote.milliseconds
+    return Effect(JUDGEMENTS.name, vote.voter, _JUDGEMENT_SCORED, data)
 
 
 def _sliced(change: _Change, type_: str, analysis: Analysis) -> Effect:
@@ -372,12 +376,13 @@ def _voted(row: Row, record: Record, data: e.VoteCast) -> Refusal | None:
     good, hour = (1 if data.label == "good" else 0), record.time_ms // HOUR_MILLISECONDS
     # Voters are few and votes are many: one string for each voter saves half of a row's memory.
     vote = Vote(intern(data.voter), good, data.revision, record.offset, hour, data.duration_milliseconds)
-    for place, other in enumerate(row.votes):
-        if other.voter is vote.voter and other.revision == vote.revision:
-            row.votes = [*row.votes[:place], vote, *row.votes[place + 1 :]]
+    earlier = row.votes.get(vote.voter)
+    if earlier is not None:
+        if earlier.revision <= vote.revision:
+            row.votes = {**row.votes, vote.voter: vote}
             recount(row)
-            return None
-    row.votes.append(vote)
+        return None
+    row.votes[vote.voter] = vote
     if counts(row, vote):
         row.live += 1
         row.good += good
@@ -385,7 +390,9 @@ def _voted(row: Row, record: Record, data: e.VoteCast) -> Refusal | None:
 
 
 def _retracted(row: Row, record: Record, data: e.VoteRetracted) -> Refusal | None:
-    row.votes = [vote for vote in row.votes if vote.voter != data.voter or vote.revision != data.revision]
+    row.votes = {
+        voter: vote for voter, vote in row.votes.items() if voter != data.voter or vote.revision != data.revision
+    }
     recount(row)
     return None
 
@@ -445,7 +452,7 @@ class Review:
             "revision": row.revision,
             "hour": row.hour,
             "withdrawn": row.withdrawn,
-            "votes": [tuple(vote) for vote in row.votes],
+            "votes": [tuple(vote) for vote in row.votes.values()],
             "live": row.live,
             "good": row.good,
             "golden": row.golden,
@@ -463,7 +470,8 @@ class Review:
         row = Row()
         for name, value in packed.items():
             setattr(row, name, value)
-        row.votes = [Vote(intern(voter), *rest) for voter, *rest in packed["votes"]]
+        votes = [Vote(intern(voter), *rest) for voter, *rest in packed["votes"]]
+        row.votes = {vote.voter: vote for vote in votes}
         row.golden = None if packed["golden"] is None else (packed["golden"][0], packed["golden"][1])
         row.analysis = None if packed["analysis"] is None else Analysis(*packed["analysis"])
         return row
@@ -518,7 +526,7 @@ def _settle(state: ReviewState, record: Record, row: Row, revision: int, before:
     rules = state.control.get(row.project, DEFAULT_RULES)
     may_turn = kind is e.VoteRetracted or bool(rules.policy.late_votes_reopen)
     decide(row, rules, record.offset, may_turn)
-    if row.votes is before.votes and row.verdict == before.verdict and kind is e.VoteCast:
+    if row.votes is before.votes and len(row.votes) > before.known and row.verdict == before.verdict:
         return _vote_added(key, row, before)
     after = standing(row)
     settled = _SETTLED.get(kind)
@@ -530,19 +538,16 @@ def _settle(state: ReviewState, record: Record, row: Row, revision: int, before:
         return effects + _difference(_Change(key, row, row.revision, NOTHING, after, settled))
     change = _Change(key, row, row.revision, before, after, _REASONS.get(kind, "voted"))
     if kind is e.SubmissionReceived:
-        offered = Judgement(row.writer, "writer", "submitted", row.hour, None, None)
-        return [_judgement(key, row, after.verdict, offered, 1), *_difference(change)]
+        return [_of_writer(key, row, "submitted"), *_difference(change)]
     return _difference(change)
 
 
 def _vote_added(key: str, row: Row, before: Standing) -> list[Effect]:
     """The common case, and what `_difference` would say: nothing changed but that a vote was added."""
-    effects: list[Effect] = []
+    judged = _of_vote(key, row, before, next(reversed(row.votes.values())))
     if row.unsure_votes and row.unsure_votes != before.unsure_votes:
-        effects.append(_requested(key, row))
-    for judged in _of_vote(row, before, row.votes[-1]):
-        effects.append(_judgement(key, row, before.verdict, judged, 1))
-    return effects
+        return [_requested(key, row), *judged]
+    return judged
 
 
 def _apply_policy(state: ReviewState, record: Record, data: e.PolicyApplied) -> ReviewStep:

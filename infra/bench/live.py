@@ -68,8 +68,18 @@ async def measure(brokers: str, settings: Settings, load: Load) -> dict[str, Any
     }
 
 
+def leave_a_core_to_the_measured() -> None:
+    """Keep this process, and the broker that it starts, off the core of the worker and the floor, if there are two."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, allowed - {MEASURED_CORE} or allowed)
+
+
+#: Picked before anything is pinned: children inherit what is left to this process.
+MEASURED_CORE = max(os.sched_getaffinity(0))
+
+
 def _one_core() -> None:
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    os.sched_setaffinity(0, {MEASURED_CORE})
 
 
 # --- the floor ---------------------------------------------------------------------------------
