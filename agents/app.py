@@ -41,7 +41,7 @@ def _prepare_process(home: Path) -> None:
     home.mkdir(parents=True, exist_ok=True)
     # State is millions of long-lived objects: scanning them again and again is what the collector must not do.
     gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(500_000, 20, 100)
 
 
 def create_app(settings: WorkerSettings) -> faust.App:
