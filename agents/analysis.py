@@ -24,6 +24,8 @@ _TEXT_TYPES = (b"assay.SubmissionReceived.v1", b"assay.SubmissionEdited.v1")
 
 #: Texts embedded between two acknowledgements, so that a crash repeats seconds of work and not minutes.
 CHUNK_TEXTS = 256
+#: Analyses kept in memory for texts that come again.
+KNOWN_TEXTS = 10_000
 
 
 class Wanted(NamedTuple):
@@ -75,6 +77,8 @@ class AnalysisRunner:
         self._fatal = fatal
         self._producer: Any = None
         self._embedder: Embedder | None = None
+        #: Texts come again: placeholders of imported sets, boilerplate, edits that were undone.
+        self._known: dict[str, Analysis] = {}
 
     async def run(self, stream: AsyncIterable[Any]) -> None:
         """Handle a stream of Faust events whose values are batches, until it ends."""
@@ -104,9 +108,11 @@ class AnalysisRunner:
     def _embed(self, texts: list[str]) -> list[Analysis]:
         if self._embedder is None:
             self._embedder = load_embedder(self._settings.embedder)
-        distinct = list(dict.fromkeys(texts))
-        found = dict(zip(distinct, self._embedder.analyse(distinct), strict=True))
-        return [found[text] for text in texts]
+        if len(self._known) > KNOWN_TEXTS:
+            self._known.clear()
+        fresh = [text for text in dict.fromkeys(texts) if text not in self._known]
+        self._known |= zip(fresh, self._embedder.analyse(fresh), strict=True)
+        return [self._known[text] for text in texts]
 
     async def _record(self, chunk: list[Wanted], found: list[Analysis]) -> None:
         publisher = Publisher(self._producer)

@@ -390,9 +390,7 @@ def _voted(row: Row, record: Record, data: e.VoteCast) -> Refusal | None:
 
 
 def _retracted(row: Row, record: Record, data: e.VoteRetracted) -> Refusal | None:
-    row.votes = {
-        voter: vote for voter, vote in row.votes.items() if voter != data.voter or vote.revision != data.revision
-    }
+    row.votes = {voter: vote for voter, vote in row.votes.items() if voter != data.voter or vote.revision != data.revision}
     recount(row)
     return None
 

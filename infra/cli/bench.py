@@ -23,7 +23,9 @@ def live(*, events: Positive = 1_000_000, subjects: Positive = 160_000, seed: in
     """Measure one worker on one core, from records in Kafka to durable state rows and delivered verdicts.
 
     It starts a broker of its own in a temporary directory, so that nothing else is touched. The floor is aiokafka's
-    getmany with pydantic's decoding, on the same topic and core. Example: assay bench live --events 600000 --subjects 100000 --json
+    getmany with pydantic's decoding, on the same topic and core.
+
+    Example: assay bench live --events 600000 --subjects 100000 --json
     """
     leave_a_core_to_the_measured()
     note(f"{events} events on {subjects} subjects, seed {seed}", json)

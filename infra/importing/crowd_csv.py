@@ -56,7 +56,7 @@ def crowd_csv(lines: Iterable[Line | Problem], options: Options) -> Iterator[Fou
 
 def _submission(row: Row, right: RightAnswer | None, options: Options) -> Iterator[Imported]:
     subject, moment = identifier(options.project, row.task), Moment(row.line, options.moment(row.seq))
-    text = f"[{options.project} {row.task}] This set publishes votes on its texts, not the texts."[:1_000]
+    text = f"[{options.project}] This set publishes votes on its texts, not the texts."[:1_000]
     writer = f"{options.project}-unknown-writer"
     received = SubmissionReceived(project=options.project, kind="context", writer=writer, slice=options.slice, text=text)
     yield imported(moment, SOURCE, subject, received)

@@ -23,7 +23,7 @@ def test_each_vote_and_each_text_once() -> None:
     votes = [event.data for event in events if isinstance(event.data, VoteCast)]
     assert [(vote.voter, vote.label) for vote in votes] == [("w1", "good"), ("w1", "bad"), ("w2", "bad")]
     text = next(event.data.text for event in events if isinstance(event.data, SubmissionReceived))
-    assert text == "[p t1] This set publishes votes on its texts, not the texts."
+    assert text == "[p] This set publishes votes on its texts, not the texts."
 
 
 def test_the_clock_moves_by_seq() -> None:

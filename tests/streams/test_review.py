@@ -50,11 +50,9 @@ def test_a_story_is_told_as_written(path: Path) -> None:
 
 def test_verdicts_on_a_real_crowd_are_not_below_majority_vote() -> None:
     """4,999 reviews, 27,746 votes, 203 voters, all with gold (see infra/demo_data/sp): majority vote reaches .882."""
-    state, offset = REVIEW.empty(), 0
-    events = [*(change.applied for change in demo_policies()), *demo_events()]
-    for event in events:
+    state = REVIEW.empty()
+    for offset, event in enumerate([*(change.applied for change in demo_policies()), *demo_events()]):
         state = REVIEW.apply(state, record_of(0, offset, encode(event))).state
-        offset += 1
     golden = [row for row in state.rows.values() if row.project == "sp" and row.golden]
     assert len(golden) == 4_999
     assert sum(_right(row) for row in golden) / len(golden) >= 0.882
