@@ -16,6 +16,7 @@ from schemas.topics import QUARANTINE, STATE_TOPICS
 from streams.projection import AnyProjection
 from streams.review import REVIEW
 from tests.agents.workers import (
+    FAUST,
     PARTITIONS,
     begun,
     load,
@@ -77,6 +78,7 @@ def test_kills_stops_and_rebalances_leave_live_equal_to_replay(brokers: str, tmp
 
 
 def test_a_lost_state_topic_is_rebuilt_from_the_log(brokers: str, tmp_path: Path) -> None:
+    """By a worker that Faust itself starts."""
     write(brokers, load(5_000, 500))
     with worker(brokers, tmp_path, "before") as before:
         settle(brokers, before)
@@ -84,7 +86,7 @@ def test_a_lost_state_topic_is_rebuilt_from_the_log(brokers: str, tmp_path: Path
     was = verified(brokers)
     asyncio.run(_lose(brokers, REVIEW, tmp_path))
     write(brokers, load(5_200, 500)[5_000:])
-    with worker(brokers, tmp_path, "after") as after:
+    with worker(brokers, tmp_path, "after", FAUST) as after:
         settle(brokers, after)
         assert after.stop() == 0
     found = verified(brokers)
