@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 
 from agents.log_reading import read_range
 from agents.publishing import Publisher, delivered, fact_headers, new_producer, partition_of
-from agents.quarantine import Quarantine
+from agents.quarantine import Quarantine, TooManyRefused
 from agents.settings import WorkerSettings
 from agents.state_log import Row, StateLog
 from schemas.wire import Undecodable
@@ -76,7 +76,12 @@ class Runner:
         self._fold(partition, records)
         partition.unacknowledged.append(event)
         await self._publisher.send()
-        self._quarantine.check(records)
+        try:
+            self._quarantine.check(records)
+        except TooManyRefused:
+            # Whoever looks for the reason finds it in the quarantine; nothing is acknowledged.
+            await delivered(await self._publisher.send_all())
+            raise
 
     async def keep(self, partitions: set[int]) -> None:
         """After a rebalance: forget the partitions that are no longer ours."""

@@ -112,6 +112,7 @@ def test_a_worker_that_refuses_too_much_stops_and_says_why(brokers: str, tmp_pat
         assert strict.wait() == 70
         said = strict.log.read_text()
     assert "limit 5" in said
+    assert {code for code, _ in quarantined(brokers)} == {"not_json"}
     assert "assay quarantine list" in said
 
 
