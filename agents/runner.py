@@ -55,6 +55,8 @@ class Runner:
         self._publisher: Publisher
         self._quarantine: Quarantine
         self._flushing: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+        #: Held while rows are written, so that no partition is let go in between.
         self._lock = asyncio.Lock()
 
     async def run(self, stream: AsyncIterable[Any]) -> None:
@@ -91,10 +93,10 @@ class Runner:
 
     async def close(self) -> None:
         """Flush what is folded, then let go of every partition."""
+        self._closing.set()
         if self._flushing is not None:
-            self._flushing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._flushing
+            # Never cancelled: the next flush would write a position past rows that this one had yet to write.
+            await self._flushing
             await self.flush()
         await self.keep(set())
         if self._producer is not None:
@@ -164,8 +166,9 @@ class Runner:
 
     async def _flush_forever(self) -> None:
         try:
-            while True:
-                await asyncio.sleep(self._settings.flush_seconds)
+            while not self._closing.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), self._settings.flush_seconds)
                 await self.flush()
         except Exception as error:
             self._fatal(error)
