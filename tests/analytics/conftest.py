@@ -17,6 +17,7 @@ from infra.clickhouse.engine import Embedded, Server, Store, open_store
 from infra.clickhouse.gateway import Bounds, Gateway
 from infra.settings import ClickHouse, Settings
 from schemas.tables import DATABASE, TABLES
+from tests.brokers import one_broker
 
 Guard = Callable[[str, bool, frozenset[str]], None]
 SERVER = os.environ.get("ASSAY_TEST_CLICKHOUSE_URL")
@@ -113,3 +114,9 @@ def emptied(store: Store) -> Store:
     for table in TABLES:
         client.command(f"TRUNCATE TABLE {table.name}")
     return store
+
+
+@pytest.fixture(scope="package")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker for this folder's tests."""
+    yield from one_broker(tmp_path_factory)
