@@ -529,9 +529,13 @@ def _settle(state: ReviewState, record: Record, row: Row, revision: int, before:
     after = standing(row)
     settled = _SETTLED.get(kind)
     if settled is not None:
-        # Judgements about the earlier revision stay: only its verdict and its place in the slice are taken back.
-        spoken = before._replace(known=0, golden=None, verdict=None)
+        # Judgements stay: only the verdict and the place in the slice are taken back.
+        spoken = before._replace(verdict=None)
         effects = [_reopened(_Change(key, row, revision, before, NOTHING, settled), before.verdict)] if before.verdict else []
+        if row.revision == revision:
+            # A withdrawn text keeps its golden answer, which has been said already.
+            return effects + _difference(_Change(key, row, revision, spoken, after, settled))
+        spoken = spoken._replace(known=0, golden=None)
         effects += _difference(_Change(key, row, revision, spoken, NOTHING, settled))
         return effects + _difference(_Change(key, row, row.revision, NOTHING, after, settled))
     change = _Change(key, row, row.revision, before, after, _REASONS.get(kind, "voted"))

@@ -45,7 +45,10 @@ ACTIONS = st.one_of(
     st.tuples(st.just("golden"), PLACE, st.integers(1, 2), st.sampled_from(["approved", "rejected"])),
     st.tuples(st.just("policy"), st.integers(1, 4), st.integers(2, 3), st.sampled_from([750, 900]), st.integers(0, 1)),
 )
-HISTORIES = st.lists(ACTIONS, max_size=60)
+#: Hypothesis makes lists of five on average where no minimum is set: too few for anything to be decided and undone.
+_OPENED = [("receive", subject, SLICES[0]) for subject in SUBJECTS]
+_LONG = st.lists(ACTIONS, min_size=25, max_size=57).map(lambda actions: [*_OPENED, *actions])
+HISTORIES: st.SearchStrategy[list[Action]] = st.one_of(st.lists(ACTIONS, max_size=60), _LONG)
 
 
 def embedding(seed: int) -> str:

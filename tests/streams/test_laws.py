@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.topics import JUDGEMENTS, SLICES
 from schemas.wire import decode
+from streams.annotators import ANNOTATORS_PROJECTION
 from streams.catalogue import PROJECTIONS
 from streams.projection import CONTROL_KEY, AnyProjection, AnyState, Record, facts, replay, restore, row_bytes, state_hash
-from tests.streams.histories import HISTORIES, Action, effects_of, source_log
+from streams.review import REVIEW, judgements, standing
+from tests.streams.histories import HISTORIES, Action, effects_of, records, source_log
 
 every_projection = pytest.mark.parametrize("projection", PROJECTIONS, ids=lambda projection: projection.name)
 
@@ -39,10 +42,12 @@ def test_a_prefix_then_the_rest_is_the_whole(projection: AnyProjection, history:
 @given(history=HISTORIES, rewinds=st.lists(st.tuples(st.integers(0, 60), st.integers(1, 60)), max_size=4))
 def test_redelivery_counts_once(projection: AnyProjection, history: list[Action], rewinds: list[tuple[int, int]]) -> None:
     log = source_log(projection, history)
-    delivered = list(log)
-    for place, back in rewinds:
-        at = min(place, len(log))
-        delivered[at:at] = log[max(0, at - back) : at]
+    delivered: list[Record] = []
+    for at in range(len(log) + 1):
+        for place, back in rewinds:
+            if at == min(place, len(log)):
+                delivered += log[max(0, at - back) : at]
+        delivered += log[at : at + 1]
     assert state_hash(projection, replay(projection, delivered)) == state_hash(projection, replay(projection, log))
     assert [fact.id for fact in effects_of(projection, delivered)] == [fact.id for fact in effects_of(projection, log)]
 
@@ -68,6 +73,88 @@ def test_facts_delivered_twice_count_once_downstream(projection: AnyProjection, 
     once, twice = replay(projection, log), replay(projection, [*log, *again])
     twice.position = once.position
     assert state_hash(projection, twice) == state_hash(projection, once)
+
+
+Judged = Counter[tuple[str, bytes]]
+
+
+def judged(person: str, data: dict[str, Any]) -> tuple[str, bytes]:
+    """Who is judged and how, without the sign of the change."""
+    said = {name: value for name, value in data.items() if name not in ("change", "origin")}
+    return person, orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+
+
+def standing_judgements(state: AnyState, key: str) -> Judged:
+    row = state.rows.get(key)
+    return Counter() if row is None else Counter(judged(one.key, one.data) for one in judgements(key, row, standing(row)))
+
+
+def golden(one: tuple[str, bytes]) -> bool:
+    return b'"golden_' in one[1]
+
+
+def due(log: Sequence[Record]) -> tuple[AnyState, Judged]:
+    """The state of this log, and what people are judged by it: what stands now, and what an edit or a withdrawal left."""
+    state, left = REVIEW.empty(), Judged()
+    for record in log:
+        key, kind = record.event.subject, type(record.event.data).__name__
+        before = standing_judgements(state, key)
+        step = REVIEW.apply(state, record)
+        state = step.state
+        if step.refusal is None and kind in ("SubmissionEdited", "SubmissionWithdrawn"):
+            # A withdrawn text keeps its golden answer, which goes on speaking; an edited one is another text.
+            left.update(one for one in before if kind == "SubmissionEdited" or not golden(one))
+    for key in state.rows:
+        left += standing_judgements(state, key)
+    return state, left
+
+
+@settings(max_examples=200)
+@given(history=HISTORIES)
+def test_judgements_taken_back_and_made_sum_to_what_stands(history: list[Action]) -> None:
+    log = records(history)
+    state, expected = due(log)
+    said, submitted = Judged(), Counter[str]()
+    for fact in effects_of(REVIEW, log):
+        data = orjson.loads(fact.value)["data"]
+        if fact.topic == JUDGEMENTS.name and data["outcome"] == "submitted":
+            submitted[data["submission"]] += data["change"]
+        elif fact.topic == JUDGEMENTS.name:
+            said[judged(fact.key, data)] += data["change"]
+    assert {one: count for one, count in said.items() if count} == expected
+    assert submitted == {key: 1 for key, row in state.rows.items() if row.revision}
+
+
+@settings(max_examples=100)
+@given(history=HISTORIES)
+def test_people_are_counted_by_what_stands(history: list[Action]) -> None:
+    _, expected = due(records(history))
+    found = replay(ANNOTATORS_PROJECTION, source_log(ANNOTATORS_PROJECTION, history))
+    for outcome in ("approved", "rejected", "agreed", "disagreed", "golden_right", "golden_wrong"):
+        counted = {name: row.projects["p"].counts[outcome] for name, row in found.rows.items()}
+        stands: Counter[str] = Counter()
+        for (person, data), count in expected.items():
+            stands[person] += count * (orjson.loads(data)["outcome"] == outcome)
+        assert {name: count for name, count in counted.items() if count} == {n: c for n, c in stands.items() if c}
+
+
+@settings(max_examples=100)
+@given(history=HISTORIES)
+def test_a_slice_holds_the_approved_texts_that_were_analysed(history: list[Action]) -> None:
+    log = records(history)
+    held: Counter[tuple[str, int, str]] = Counter()
+    for fact in effects_of(REVIEW, log):
+        if fact.topic == SLICES.name:
+            event = decode(fact.value)
+            change = -1 if fact.type == "assay.SliceLeft.v1" else 1
+            held[event.data.submission, event.data.revision, event.data.embedding] += change  # type: ignore[union-attr]
+    stands = {
+        (key, row.revision, row.analysis.embedding)
+        for key, row in replay(REVIEW, log).rows.items()
+        if row.verdict == "approved" and row.analysis is not None and row.analysis.revision == row.revision
+    }
+    assert {one for one, count in held.items() if count} == stands
+    assert set(held.values()) <= {0, 1}
 
 
 @settings(max_examples=3)
