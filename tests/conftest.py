@@ -1,11 +1,20 @@
 """What every test may ask for. Nothing here stands in for the real part."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from infra.kafka import broker
 from infra.settings import Kafka, Settings
+
+#: Of every topic that tests share on the session's broker.
+PARTITIONS = 2
+
+
+def pytest_configure() -> None:
+    """A shell ignores Ctrl-C for what it runs in the background, and the programs that tests interrupt inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

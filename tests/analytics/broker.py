@@ -10,8 +10,7 @@ from infra.kafka.topics import ensure_topics
 from infra.settings import Kafka, Settings
 from schemas.tables import FACT_COLUMNS, QUARANTINE_TABLE, Table
 from schemas.topics import Topic
-
-PARTITIONS = 2
+from tests.conftest import PARTITIONS
 
 
 async def fresh_tables(kafka: str) -> tuple[Table, Table]:

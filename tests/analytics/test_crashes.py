@@ -9,9 +9,10 @@ from pathlib import Path
 
 from infra.clickhouse import migrate
 from schemas.tables import Table
-from tests.analytics.broker import PARTITIONS, fresh_tables, produce, vote
+from tests.analytics.broker import fresh_tables, produce, vote
 from tests.analytics.conftest import embedded
 from tests.analytics.test_sink import count, holds, sink_all
+from tests.conftest import PARTITIONS
 
 # Two months in each batch: a note, two inserts and a note; 350 votes are four such batches.
 CRASHES = ((1, "behind"), (2, "behind"), (3, "behind"), (7, "before"))

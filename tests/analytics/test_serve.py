@@ -18,7 +18,8 @@ from infra.clickhouse.engine import GATEWAY
 from infra.kafka.topics import ensure_topics
 from infra.settings import Kafka, Settings
 from schemas.tables import SINK_TABLES
-from tests.analytics.broker import PARTITIONS, produce, vote
+from tests.analytics.broker import produce, vote
+from tests.conftest import PARTITIONS
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,9 +13,7 @@ from infra.cli import run
 from infra.kafka.topics import ensure_topics
 from infra.settings import Kafka, Settings
 from infra.wiring import settings
-
-#: What the other tests on this broker use as well.
-PARTITIONS = 2
+from tests.conftest import PARTITIONS
 
 
 class Said(NamedTuple):

@@ -15,7 +15,8 @@ from infra.importing.publish import known_events, publish
 from infra.kafka.reading import ends
 from schemas.topics import EVENTS
 from schemas.wire import encode
-from tests.importing.conftest import PARTITIONS, Assay, Call
+from tests.conftest import PARTITIONS
+from tests.importing.conftest import Assay, Call
 from tests.importing.feeding import adapted
 
 ROOT = Path(__file__).parents[2]

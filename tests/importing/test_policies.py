@@ -12,7 +12,8 @@ from infra.kafka.reading import ends
 from infra.policies import CONTROLLED, PolicyChange, history, in_force, policy_change, publish_policy, spread
 from schemas.policy import THRESHOLDS, Policy
 from schemas.topics import POLICIES
-from tests.importing.conftest import PARTITIONS, Assay
+from tests.conftest import PARTITIONS
+from tests.importing.conftest import Assay
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 COPIES = PARTITIONS * len(CONTROLLED)

@@ -24,13 +24,14 @@ from schemas.manifest import LAYOUTS
 from schemas.topics import EVENTS
 from schemas.words import Frozen
 from streams.dataset import TEXTS, columns
+from tests.conftest import PARTITIONS
 from tests.jobs.conversations import approved, events, text
 
 
 @pytest.fixture(scope="module")
 def world(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A data directory on the session's broker, with conversations of a project of its own."""
-    return Settings(data_dir=tmp_path_factory.mktemp("data"), kafka=Kafka(brokers=kafka))
+    return Settings(data_dir=tmp_path_factory.mktemp("data"), kafka=Kafka(brokers=kafka, partitions=PARTITIONS))
 
 
 @pytest.fixture(scope="module")
