@@ -1,4 +1,4 @@
-"""The command line on the session's broker, in this process."""
+"""The command line on a broker, in this process."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from infra.settings import Kafka, Settings
 from infra.wiring import settings
 from tests.brokers import one_broker
 
-#: What the other tests on this broker use as well.
+#: Fewer than the default, so that a command that assumes the default fails.
 PARTITIONS = 2
 
 
