@@ -1,6 +1,6 @@
 """A stretch of one partition's log, read without a group: recovery, replay and verify use it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from agents.publishing import MAX_MESSAGE_BYTES, Place
 
 
-async def read_range(brokers: str, place: Place, start: int, end: int) -> AsyncIterator[list[Any]]:
+async def read_range(brokers: str, place: Place, start: int, end: int) -> AsyncGenerator[list[Any], None]:
     """Batches of aiokafka's ConsumerRecords with start <= offset < end, in order."""
     if start >= end:
         return
