@@ -22,7 +22,7 @@ from schemas.wire import Undecodable, decode
 _ANALYSED = TYPE_OF[e.SubmissionAnalysed]
 _TEXT_TYPES = (b"assay.SubmissionReceived.v1", b"assay.SubmissionEdited.v1")
 
-#: Texts embedded between two acknowledgements, so that a crash repeats seconds of work and not minutes.
+#: Texts embedded and recorded at once: a batch may hold thousands, and each takes milliseconds.
 CHUNK_TEXTS = 256
 #: Analyses kept in memory for texts that come again.
 KNOWN_TEXTS = 10_000

@@ -1,6 +1,6 @@
 """A stretch of one partition's log, read without a group: recovery, replay and verify use it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from agents.publishing import MAX_MESSAGE_BYTES, Place
 
 
-async def read_range(brokers: str, place: Place, start: int, end: int) -> AsyncIterator[list[Any]]:
+async def read_range(brokers: str, place: Place, start: int, end: int) -> AsyncGenerator[list[Any], None]:
     """Batches of aiokafka's ConsumerRecords with start <= offset < end, in order."""
     if start >= end:
         return
@@ -22,8 +22,9 @@ async def read_range(brokers: str, place: Place, start: int, end: int) -> AsyncI
         consumer.seek(partition, start)
         while start < end:
             records = (await consumer.getmany(partition, timeout_ms=500)).get(partition, [])
+            # Not the last record's offset: behind it there may be markers, which are no records.
+            start = await consumer.position(partition)
             if records:
-                start = records[-1].offset + 1
                 yield [record for record in records if record.offset < end]
     finally:
         await consumer.stop()

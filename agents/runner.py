@@ -29,6 +29,10 @@ class Partition:
     def __init__(self, state: AnyState, rows: StateLog) -> None:
         self.state = state
         self.rows = rows
+        #: Until then its rows are being opened, and whoever opens them closes them.
+        self.opened = False
+        #: The last offset that was looked at; the state's own position leaves out what is no event.
+        self.read = state.position
         self.unacknowledged: list[Any] = []
 
 
@@ -46,7 +50,6 @@ class Runner:
     def __init__(self, projection: AnyProjection, settings: WorkerSettings, fatal: Callable[[BaseException], None]) -> None:
         """`fatal` is called once for what only a restart can cure; it does not return."""
         self.projection = projection
-        self.folded = 0
         self._settings = settings
         self._fatal = fatal
         self._count = 0
@@ -68,13 +71,16 @@ class Runner:
             async for event in stream:
                 await self.process(event)
         except Exception as error:
-            self._fatal(error)
+            if not self._closing.is_set():  # after that nothing is acknowledged any more
+                self._fatal(error)
 
     async def process(self, event: Any) -> None:
         """Fold one batch and hand its effects to the producer; it is acknowledged after the next flush."""
         await self._start()
         records = event.value
         partition = await self._partition(records[0])
+        if partition is None:
+            return
         self._fold(partition, records)
         partition.unacknowledged.append(event)
         await self._publisher.send()
@@ -89,7 +95,9 @@ class Runner:
         """After a rebalance: forget the partitions that are no longer ours."""
         async with self._lock:
             for number in [number for number in self._partitions if number not in partitions]:
-                await self._partitions.pop(number).rows.close()
+                partition = self._partitions.pop(number)
+                if partition.opened:
+                    await partition.rows.close()
 
     async def close(self) -> None:
         """Flush what is folded, then let go of every partition."""
@@ -114,33 +122,51 @@ class Runner:
 
     # --- recovery ------------------------------------------------------------------------------
 
-    async def _partition(self, first: Any) -> Partition:
-        partition = self._partitions.get(first.partition)
+    async def _partition(self, first: Any) -> Partition | None:
+        """The partition of this record, folded up to it; None if it was given away meanwhile."""
+        number = first.partition
+        partition = self._partitions.get(number)
         if partition is None:
-            partition = self._partitions[first.partition] = await self._recover(first)
-        return partition
+            rows = StateLog(self._settings.brokers, self.projection, number)
+            partition = self._partitions[number] = Partition(self.projection.empty(), rows)
+            await self._recover(partition, first)
+        if self._is_ours(number, partition):
+            await self._catch_up(partition, first)
+        return partition if self._is_ours(number, partition) else None
 
-    async def _recover(self, first: Any) -> Partition:
-        """The state rows, then the tail of the log up to the record at hand; a lost state topic is all tail."""
-        rows = StateLog(self._settings.brokers, self.projection, first.partition)
-        found = await rows.open()
-        state = restore(self.projection, ((key.decode(), value) for key, value in found.items()))
-        partition = Partition(state, rows)
-        behind = max(0, first.offset - state.position - 1)
+    def _is_ours(self, number: int, partition: Partition) -> bool:
+        return self._partitions.get(number) is partition
+
+    async def _recover(self, partition: Partition, first: Any) -> None:
+        found = await partition.rows.open()
+        if not self._is_ours(first.partition, partition):
+            await partition.rows.close()
+            return
+        partition.opened = True
+        partition.state = restore(self.projection, ((key.decode(), value) for key, value in found.items()))
+        partition.read = position = partition.state.position
+        behind = max(0, first.offset - position - 1)
         log.info("recovered", projection=self.projection.name, partition=first.partition, rows=len(found), behind=behind)
-        if behind:
-            place = (first.topic, first.partition)
-            async for records in read_range(self._settings.brokers, place, state.position + 1, first.offset):
+
+    async def _catch_up(self, partition: Partition, first: Any) -> None:
+        """Fold the log up to the record at hand: the tail after a recovery, which is all of it where the state topic
+        was lost, and what another worker folded while this one slept through two rebalances."""
+        place = (first.topic, first.partition)
+        missed = read_range(self._settings.brokers, place, partition.read + 1, first.offset)
+        async with contextlib.aclosing(missed):
+            async for records in missed:
+                if not self._is_ours(first.partition, partition):
+                    return
                 self._fold(partition, records)
                 await self._publisher.send()
-        return partition
+                self._quarantine.check(records)
 
     # --- folding -------------------------------------------------------------------------------
 
     def _fold(self, partition: Partition, records: list[Any]) -> None:
-        apply, state = self.projection.apply, partition.state
+        apply, state, read = self.projection.apply, partition.state, partition.read
         for raw in records:
-            if raw.offset <= state.position:
+            if raw.offset <= read:
                 continue
             try:
                 record = record_of(raw.partition, raw.offset, raw.value)
@@ -153,7 +179,8 @@ class Runner:
             if refusal is not None:
                 self._quarantine.put(raw, refusal.code, refusal.reason)
         partition.state = state
-        self.folded += len(records)
+        if records:
+            partition.read = max(read, records[-1].offset)
 
     def _publish(self, record: Record, effects: list[Effect]) -> None:
         time = record.time_ms

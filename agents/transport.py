@@ -45,6 +45,7 @@ class BatchConsumer(Consumer):
 
     async def _seek_back(self) -> None:
         """Fetched while flow was stopped: go back to the committed offsets, or these records would be skipped."""
+        self._in_flight.clear()  # what is not committed is handed out again, perhaps cut otherwise
         try:
             await self.perform_seek()
         except Exception as error:  # the next rebalance seeks as well, so this is no reason to stop

@@ -15,7 +15,10 @@ from streams.projection import AnyProjection, AnyState, Record, Step, facts, sta
 
 @dataclass(frozen=True)
 class Compared:
-    """One partition of one projection: the live state against its replay to the same position."""
+    """One partition of one projection: the live state against its replay to the same position.
+
+    `behind`: events that stand after that position in the log, and were not compared.
+    """
 
     projection: str
     partition: int
@@ -42,10 +45,12 @@ class Derived:
     unexpected: int = 0
     repeated: int = 0
     pending: int = 0
+    #: First sights of a fact after a later one of the same subject and source: the next fold took it for a repetition.
+    disordered: int = 0
 
     @property
     def equal(self) -> bool:
-        return self.missing == self.altered == self.unexpected == 0
+        return self.missing == self.altered == self.unexpected == self.disordered == 0
 
 
 @dataclass
@@ -73,6 +78,8 @@ class Verification:
 
 
 Expected = dict[str, dict[str, int]]
+#: Offset and index of an origin.
+Place = tuple[int, int]
 
 
 async def replayed(
@@ -110,7 +117,10 @@ async def _compare(brokers: str, projection: AnyProjection, partition: int, end:
     live, rows = await live_state(brokers, projection, partition)
     again = await replayed(brokers, projection, partition, live.position + 1, expected)
     hashes = state_hash(projection, live), state_hash(projection, again)
-    return Compared(projection.name, partition, live.position, max(0, end - live.position - 1), rows, *hashes)
+    behind = 0
+    async for _ in records(brokers, projection.source.name, partition, end, live.position + 1):
+        behind += 1
+    return Compared(projection.name, partition, live.position, behind, rows, *hashes)
 
 
 async def _derived(
@@ -119,14 +129,27 @@ async def _derived(
     result = Derived(topic, expected=len(expected))
     seen: Counter[str] = Counter()
     for (_, partition), end in (await ends(brokers, topic)).items():
+        newest: dict[tuple[str, int], Place] = {}
         async for record in records(brokers, topic, partition, end):
             if record.event.source == f"assay/{projection.name}":
+                result.disordered += not seen[record.event.id] and _overtaken(record, newest)
                 seen[record.event.id] += 1
                 _classify(result, record, expected, positions)
     result.present = sum(1 for id_ in seen if id_ in expected)
     result.missing = len(expected) - result.present
     result.repeated = sum(count - 1 for count in seen.values())
     return result
+
+
+def _overtaken(record: Record, newest: dict[tuple[str, int], Place]) -> bool:
+    """Whether a later fact of the same subject and source partition came before this one."""
+    origin = getattr(record.event.data, "origin", None)
+    if origin is None:
+        return False
+    key, at = (record.event.subject, origin.partition), (origin.offset, origin.index)
+    before = newest.get(key, at)
+    newest[key] = max(before, at)
+    return at < before
 
 
 def _classify(result: Derived, record: Record, expected: dict[str, int], positions: dict[int, int]) -> None:

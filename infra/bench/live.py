@@ -44,7 +44,7 @@ async def measure(brokers: str, settings: Settings, load: Load) -> dict[str, Any
     await ensure_topics(brokers, settings)
     size = await publish(brokers, settings.kafka.partitions, lines(*load))
     floor = await _floor_process(brokers)
-    seconds, rss = await _worker(brokers)
+    seconds, rss = await _worker(brokers, settings)
     verification = Verification()
     async for result in verify(brokers, (REVIEW,)):
         verification.add(result)
@@ -118,9 +118,9 @@ async def floor(brokers: str) -> float:
 # --- the worker --------------------------------------------------------------------------------
 
 
-async def _worker(brokers: str) -> tuple[float, int]:
+async def _worker(brokers: str, settings: Settings) -> tuple[float, int]:
     """Seconds from the worker's first sign on the state topic (its fence, before it folds) to its last commit."""
-    async with _running(brokers) as process:
+    async with _running(brokers, settings) as process:
         watched = psutil.Process(process.pid)
         rss = 0
         while not await _signs(brokers):
@@ -135,9 +135,9 @@ async def _worker(brokers: str) -> tuple[float, int]:
 
 
 @contextlib.asynccontextmanager
-async def _running(brokers: str) -> AsyncIterator[Process]:
+async def _running(brokers: str, settings: Settings) -> AsyncIterator[Process]:
     command = [sys.executable, "-m", "infra.cli", "worker", "--agents", "review"]
-    told = os.environ | {"ASSAY_KAFKA__BROKERS": brokers}
+    told = os.environ | {"ASSAY_KAFKA__BROKERS": brokers, "ASSAY_DATA_DIR": str(settings.data_dir)}
     process = await asyncio.create_subprocess_exec(*command, env=told, preexec_fn=_one_core, stdout=sys.stderr.fileno())
     try:
         yield process

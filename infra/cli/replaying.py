@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from infra.cli.output import Json, emit, holds, progress, table
 from infra.errors import AssayError, Exit
 from infra.kafka.reading import ends
-from infra.verification import Verification, replayed
+from infra.verification import Derived, Verification, replayed
 from infra.verification import verify as verified
 from infra.wiring import bootstrap, settings
 from streams.catalogue import PROJECTION_BY_NAME, PROJECTIONS
@@ -89,7 +89,7 @@ def _render(found: Verification) -> RenderableType:
         ]
 
     states = table(("projection", "#partition", "#position", "#behind", "#rows", "live", "replay", "equal"), rows())
-    columns = ("derived topic", "#expected", "#present", "#missing", "#altered", "#unexpected", "#repeated", "#pending", "equal")
+    columns = ("derived topic", *(f"#{name}" for name in list(Derived.__dataclass_fields__)[1:]), "equal")
     facts = table(columns, [[*asdict(derived).values(), _yes(derived.equal)] for derived in found.derived])
     return Group(states, "", facts, "", f"live = replay: {_yes(found.holds)} (hash {found.hash[:16]})")
 

@@ -154,6 +154,7 @@ class Demo:
             "derived_facts": sum(derived.present for derived in found.derived),
         }
         self.report.checks["live state = replay of the log"] = found.holds
+        self.report.checks["every event is folded into live state"] = not any(compared.behind for compared in found.compared)
 
     # --- analytics -----------------------------------------------------------------------------
 

@@ -46,7 +46,10 @@ async def records(brokers: str, topic: str, partition: int, end: int, start: int
 
 
 async def live_state(brokers: str, projection: AnyProjection, partition: int) -> tuple[AnyState, int]:
-    """What a worker would recover: the state from the committed rows, and how many rows there are."""
+    """What a worker would recover: the state from the committed rows, and how many rows there are.
+
+    May run beside the worker: it sees each of its transactions whole or not at all.
+    """
     rows = await _newest_rows(brokers, topic_of(projection).name, partition)
     rows.pop(FENCE_KEY, None)
     return restore(projection, ((key.decode(), value) for key, value in rows.items())), len(rows)
@@ -63,7 +66,9 @@ async def _newest_rows(brokers: str, topic: str, partition: int) -> dict[bytes, 
         rows: dict[bytes, bytes] = {}
         while await consumer.position(place) < end:
             for raw in (await consumer.getmany(place, timeout_ms=200)).get(place, []):
-                rows[raw.key] = raw.value
+                # The end is the last stable offset, where no transaction is cut; a fetch may go on into the next one.
+                if raw.offset < end:
+                    rows[raw.key] = raw.value
         return rows
     finally:
         await consumer.stop()

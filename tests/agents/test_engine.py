@@ -2,13 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from agents.log_reading import read_range
-from infra.kafka import broker
 from infra.kafka.reading import ends
 from infra.kafka.topics import ensure_topics
 from infra.settings import Kafka, Settings
@@ -26,15 +22,6 @@ from tests.agents.workers import (
     worker,
     write,
 )
-
-
-@pytest.fixture
-def brokers(tmp_path: Path) -> Iterator[str]:
-    """A broker of its own for each test: topics have fixed names."""
-    settings = Settings(data_dir=tmp_path, kafka=Kafka(heap_mb=384, partitions=PARTITIONS))
-    with broker.running(settings) as bootstrap:
-        asyncio.run(ensure_topics(bootstrap, settings))
-        yield bootstrap
 
 
 def quarantined(brokers: str) -> list[tuple[str, bytes]]:

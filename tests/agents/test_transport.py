@@ -1,0 +1,150 @@
+"""The batch consumer inside a real Faust app, fed with fetched records: what is committed, and when."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka.structs import ConsumerRecord
+from faust.types import TP
+
+from agents.app import create_app
+from agents.settings import WorkerSettings
+from agents.transport import BatchConsumer
+from schemas.topics import EVENTS
+
+ONE, TWO = TP(EVENTS.name, 0), TP(EVENTS.name, 1)
+Fetched = dict[TP, list[ConsumerRecord]]
+
+
+class Fed(BatchConsumer):
+    """A batch consumer that is handed what it would fetch."""
+
+    def feed(self, fetched: Fetched) -> None:
+        self.fetched = fetched
+
+    async def _wait_next_records(self, timeout: float) -> tuple[Fetched, set[TP]]:
+        return self.fetched, self._get_active_partitions()
+
+    def highwater(self, tp: TP) -> int:
+        return 1_000
+
+    async def seek_to_committed(self) -> dict[TP, int]:
+        return {}
+
+
+def record(tp: TP, offset: int) -> ConsumerRecord:
+    return ConsumerRecord(tp.topic, tp.partition, offset, 1_000, 0, b"key", b"value", None, 3, 5, ())
+
+
+async def nothing(*_: Any) -> None:
+    """The app's own part in a rebalance, which starts and stops what does not run here."""
+
+
+@pytest.fixture
+async def consumer(tmp_path: Path) -> AsyncIterator[Fed]:
+    app = create_app(WorkerSettings(data_dir=tmp_path, agents="review"))
+    app.topics._acking_topics.add(EVENTS.name)
+    made = Fed(app.transport, callback=nothing, on_partitions_revoked=nothing, on_partitions_assigned=nothing)
+    app.consumer = made
+    await assign(made, {ONE, TWO}, 1)
+    yield made
+    made._thread.thread_loop.close()  # opened for a thread that nobody started
+
+
+async def assign(consumer: Fed, partitions: set[TP], generation: int) -> None:
+    consumer.app.consumer_generation_id = generation
+    await consumer.on_partitions_assigned(partitions, generation)
+
+
+async def fetch(consumer: Fed, *offsets: int, tp: TP = ONE) -> Any:
+    """The one message that a batch with these offsets becomes."""
+    consumer.feed({tp: [record(tp, offset) for offset in offsets]})
+    ((found, message),) = [pair async for pair in consumer.getmany(1.0)]
+    assert found == tp
+    consumer.track_message(message)
+    return message
+
+
+def committable(consumer: Fed) -> dict[TP, int]:
+    return consumer._filter_committable_offsets([ONE, TWO])
+
+
+async def test_a_batch_is_one_message_and_commits_with_its_last_offset(consumer: Fed) -> None:
+    message = await fetch(consumer, 10, 11, 12)
+    assert [one.offset for one in message.value] == [10, 11, 12]
+    assert committable(consumer) == {}
+    assert consumer.ack(message)
+    assert committable(consumer) == {ONE: 13}
+    assert committable(consumer) == {}
+
+
+async def test_batches_commit_in_order_however_they_are_acknowledged(consumer: Fed) -> None:
+    first, second, third = [await fetch(consumer, at, at + 1) for at in (0, 2, 4)]
+    consumer.ack(third)
+    assert committable(consumer) == {}
+    consumer.ack(first)
+    assert committable(consumer) == {ONE: 2}
+    consumer.ack(second)
+    assert committable(consumer) == {ONE: 6}
+
+
+async def test_gaps_in_offsets_hold_nothing_up(consumer: Fed) -> None:
+    """Markers of transactions and compacted records have offsets that nobody is given."""
+    first, second = await fetch(consumer, 3, 7), await fetch(consumer, 40, 90)
+    await consumer._add_gap(ONE, 8, 39)
+    consumer.ack(first)
+    assert committable(consumer) == {ONE: 8}
+    consumer.ack(second)
+    assert committable(consumer) == {ONE: 91}
+
+
+async def test_partitions_commit_by_themselves(consumer: Fed) -> None:
+    await fetch(consumer, 0, 1)
+    other = await fetch(consumer, 5, 6, tp=TWO)
+    consumer.ack(other)
+    assert committable(consumer) == {TWO: 7}
+
+
+async def test_an_acknowledgement_from_an_earlier_generation_commits_nothing(consumer: Fed) -> None:
+    """Faust acknowledges what it skips after a rebalance, when the same records are on their way again."""
+    early = await fetch(consumer, 0, 1)
+    await consumer.on_partitions_revoked({ONE, TWO})
+    await assign(consumer, {ONE, TWO}, 2)
+    again = await fetch(consumer, 0, 1)
+    assert not consumer.ack(early)
+    assert early.acked
+    assert early not in consumer.unacked
+    assert committable(consumer) == {}
+    consumer.ack(again)
+    assert committable(consumer) == {ONE: 2}
+
+
+async def test_what_was_in_flight_at_a_revocation_blocks_no_later_commit(consumer: Fed) -> None:
+    await fetch(consumer, 0, 1)
+    await fetch(consumer, 2, 3)
+    await consumer.on_partitions_revoked({ONE, TWO})
+    assert committable(consumer) == {}
+    await assign(consumer, {ONE}, 2)
+    consumer.ack(await fetch(consumer, 0, 1, 2))
+    assert committable(consumer) == {ONE: 3}
+
+
+async def test_what_is_read_again_after_a_stopped_flow_blocks_no_commit(consumer: Fed) -> None:
+    """The same records come cut otherwise, in the same generation."""
+    await fetch(consumer, 0, 1, 2)
+    consumer.flow_active = False
+    consumer.feed({ONE: [record(ONE, 3)]})
+    assert [pair async for pair in consumer.getmany(1.0)] == []
+    consumer.flow_active = True
+    consumer.ack(await fetch(consumer, 0, 1))
+    assert committable(consumer) == {ONE: 2}
+
+
+async def test_a_rebalance_between_two_partitions_hands_out_nothing_more(consumer: Fed) -> None:
+    consumer.feed({ONE: [record(ONE, 0)], TWO: [record(TWO, 0)]})
+    given = consumer.getmany(1.0)
+    tp, _ = await anext(given)
+    consumer.app.consumer_generation_id = 2
+    assert [pair async for pair in given] == []
+    assert tp == ONE
