@@ -8,7 +8,6 @@ class Exit(IntEnum):
     OK = 0
     FAILED = 1
     USAGE = 2
-    DIFFERS = 3
     INTERRUPTED = 130
 
 
@@ -16,7 +15,6 @@ EXIT_CODES = {
     Exit.OK: "done, and every equality that the command promises holds",
     Exit.FAILED: "it failed, or what it checks does not hold",
     Exit.USAGE: "wrong usage, or the environment lacks something; nothing was begun",
-    Exit.DIFFERS: "the preview differs",
     Exit.INTERRUPTED: "interrupted by Ctrl-C",
 }
 

@@ -1,6 +1,6 @@
 """Every event: what happened to a subject, subject first and in the past, in a CloudEvents 1.0 envelope.
 
-An event is `Event[Literal["assay.<Name>.v<version>"], <Name>]`; `EVENTS_BY_TYPE` is the one table of them all.
+An event is `Event[Literal["assay.<Name>.v<version>"], <Name>]`; `schemas.catalogue.EVENT_TYPES` is the one table of them all.
 """
 
 from typing import Annotated, Generic, Literal, TypeVar

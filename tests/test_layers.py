@@ -22,6 +22,7 @@ PLANTED = (
     ("streams/planted.py", "import aiokafka\n", "pure-core"),
     ("ray_jobs/planted.py", "import faust\n", "faust"),
     ("agents/planted.py", "import ray\n", "ray"),
+    ("infra/kafka/planted.py", "import infra.clickhouse.reconcile\n", "no-cycles"),
 )
 
 
