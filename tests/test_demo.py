@@ -17,7 +17,7 @@ def test_the_demo_holds_and_leaves_nothing_running(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["holds"] is True
-    assert len(report["checks"]) == 5
+    assert len(report["checks"]) == 6
     assert report["accuracy"]["accuracy"] >= report["accuracy"]["majority_vote_accuracy"] >= 0.88
     assert all(row["rows_in_log"] == row["rows_in_clickhouse"] for row in report["analytics"])
     assert [row["table"] for row in report["analytics"]][:2] == ["annotators", "events"]
