@@ -61,7 +61,7 @@ def create_app(settings: WorkerSettings) -> faust.App:
         broker_session_timeout=10.0,
         broker_heartbeat_interval=2.0,
         broker_rebalance_timeout=20.0,
-        stream_buffer_maxsize=8,
+        stream_buffer_maxsize=4,
         web_enabled=bool(settings.web_port),
         web_port=settings.web_port or 6066,
         web_in_thread=False,

@@ -22,8 +22,9 @@ async def read_range(brokers: str, place: Place, start: int, end: int) -> AsyncG
         consumer.seek(partition, start)
         while start < end:
             records = (await consumer.getmany(partition, timeout_ms=500)).get(partition, [])
+            # Not the last record's offset: behind it there may be markers, which are no records.
+            start = await consumer.position(partition)
             if records:
-                start = records[-1].offset + 1
                 yield [record for record in records if record.offset < end]
     finally:
         await consumer.stop()

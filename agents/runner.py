@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 
 from agents.log_reading import read_range
 from agents.publishing import Publisher, delivered, fact_headers, new_producer, partition_of
-from agents.quarantine import Quarantine
+from agents.quarantine import Quarantine, TooManyRefused
 from agents.settings import WorkerSettings
 from agents.state_log import Row, StateLog
 from schemas.wire import Undecodable
@@ -58,8 +58,9 @@ class Runner:
         self._publisher: Publisher
         self._quarantine: Quarantine
         self._flushing: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+        #: Held while rows are written, so that no partition is let go in between.
         self._lock = asyncio.Lock()
-        self._closed = False
 
     async def run(self, stream: AsyncIterable[Any]) -> None:
         """Handle a stream of Faust events whose values are batches, until it ends.
@@ -70,7 +71,7 @@ class Runner:
             async for event in stream:
                 await self.process(event)
         except Exception as error:
-            if not self._closed:  # after that nothing is acknowledged any more
+            if not self._closing.is_set():  # after that nothing is acknowledged any more
                 self._fatal(error)
 
     async def process(self, event: Any) -> None:
@@ -83,7 +84,12 @@ class Runner:
         self._fold(partition, records)
         partition.unacknowledged.append(event)
         await self._publisher.send()
-        self._quarantine.check(records)
+        try:
+            self._quarantine.check(records)
+        except TooManyRefused:
+            # Whoever looks for the reason finds it in the quarantine; nothing is acknowledged.
+            await delivered(await self._publisher.send_all())
+            raise
 
     async def keep(self, partitions: set[int]) -> None:
         """After a rebalance: forget the partitions that are no longer ours."""
@@ -95,12 +101,10 @@ class Runner:
 
     async def close(self) -> None:
         """Flush what is folded, then let go of every partition."""
-        self._closed = True
+        self._closing.set()
         if self._flushing is not None:
-            async with self._lock:  # a flush that is cut off has taken rows that the next one would not write
-                self._flushing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._flushing
+            # Never cancelled: the next flush would write a position past rows that this one had yet to write.
+            await self._flushing
             await self.flush()
         await self.keep(set())
         if self._producer is not None:
@@ -189,8 +193,9 @@ class Runner:
 
     async def _flush_forever(self) -> None:
         try:
-            while True:
-                await asyncio.sleep(self._settings.flush_seconds)
+            while not self._closing.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), self._settings.flush_seconds)
                 await self.flush()
         except Exception as error:
             self._fatal(error)

@@ -9,6 +9,8 @@ from infra.settings import Settings, environment
 from infra.supervisor import Part, Started, program
 
 BROKER, REST = 0, 1
+#: Small batches: a stop waits for the batch at hand, and a model takes its time over each text.
+ANALYSIS = {"ASSAY_WORKER__AGENTS": "analysis", "ASSAY_WORKER__BATCH_RECORDS": "256"}
 
 
 def parts(settings: Settings) -> tuple[Part, ...]:
@@ -16,7 +18,7 @@ def parts(settings: Settings) -> tuple[Part, ...]:
     env = environment(settings)
     workers = (command(f"worker-{number}", ["worker"], env) for number in range(1, settings.worker.processes + 1))
     # By itself, since it brings in a model and must not hold up the folds.
-    analysis = command("analysis", ["worker"], {**env, "ASSAY_WORKER__AGENTS": "analysis"})
+    analysis = command("analysis", ["worker"], {**env, **ANALYSIS})
     ours = (*workers, analysis, command("serve", ["serve"], env))
     if settings.kafka.brokers or Broker(settings).record():
         return ours

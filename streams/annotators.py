@@ -9,7 +9,7 @@ from schemas import events as e
 from schemas.catalogue import TYPE_OF
 from schemas.policy import Policy
 from schemas.topics import ANNOTATORS, JUDGEMENTS
-from streams.projection import Effect, Json, Record, State, Step
+from streams.projection import Effect, Json, Origins, Record, State, Step, counts_first, pack_origins, unpack_origins
 from streams.weights import passes_limit
 
 #: Event-time hours kept per person and project; the oldest go first.
@@ -36,13 +36,13 @@ class Tally:
 
 
 class Row:
-    """One person: tallies by project, and for each source partition the last origin that was counted."""
+    """One person: tallies by project, and what was counted last."""
 
     __slots__ = ("offset", "origins", "projects")
 
     def __init__(self) -> None:
         self.offset = -1
-        self.origins: dict[int, tuple[int, int]] = {}
+        self.origins: Origins = {}
         self.projects: dict[str, Tally] = {}
 
 
@@ -143,14 +143,14 @@ class Annotators:
     def pack(self, row: Row) -> Json:
         return {
             "offset": row.offset,
-            "origins": {str(partition): origin for partition, origin in sorted(row.origins.items())},
+            "origins": pack_origins(row.origins),
             "projects": {project: _pack_tally(tally) for project, tally in sorted(row.projects.items())},
         }
 
     def unpack(self, packed: Json) -> Row:
         row = Row()
         row.offset = packed["offset"]
-        row.origins = {int(partition): (origin[0], origin[1]) for partition, origin in packed["origins"].items()}
+        row.origins = unpack_origins(packed["origins"])
         row.projects = {project: _unpack_tally(tally) for project, tally in packed["projects"].items()}
         return row
 
@@ -179,10 +179,8 @@ def _apply_judgement(state: AnnotatorsState, record: Record, data: e.JudgementSc
     row = state.rows.get(annotator)
     if row is None:
         row = state.rows[annotator] = Row()
-    origin = (data.origin.offset, data.origin.index)
-    if origin <= row.origins.get(data.origin.partition, (-1, -1)):
+    if not counts_first(row.origins, data.origin):
         return Step(state, [])
-    row.origins[data.origin.partition] = origin
     row.offset = record.offset
     state.touched[annotator] = None
     tally = row.projects.get(data.project)

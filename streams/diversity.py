@@ -12,7 +12,7 @@ from schemas import events as e
 from schemas.topics import SLICES
 from schemas.words import EMBEDDING_DIMENSIONS
 from streams.indices import Integers
-from streams.projection import Json, Record, State, Step
+from streams.projection import Json, Origins, Record, State, Step, counts_first, pack_origins, unpack_origins
 
 _UPPER = np.triu_indices(EMBEDDING_DIMENSIONS)
 
@@ -25,7 +25,7 @@ class Row:
 
     def __init__(self) -> None:
         self.offset = -1
-        self.origins: dict[int, tuple[int, int]] = {}
+        self.origins: Origins = {}
         self.texts = 0
         self.words = 0
         self.writers: dict[str, int] = {}
@@ -93,10 +93,8 @@ class Diversity:
         row = state.rows.get(key)
         if row is None:
             row = state.rows[key] = Row()
-        origin = (data.origin.offset, data.origin.index)
-        if origin <= row.origins.get(data.origin.partition, (-1, -1)):
+        if not counts_first(row.origins, data.origin):
             return
-        row.origins[data.origin.partition] = origin
         row.offset = record.offset
         state.touched[key] = None
         count(row, data, -1 if isinstance(data, e.SliceLeft) else 1)
@@ -104,7 +102,7 @@ class Diversity:
     def pack(self, row: Row) -> Json:
         return {
             "offset": row.offset,
-            "origins": {str(partition): origin for partition, origin in sorted(row.origins.items())},
+            "origins": pack_origins(row.origins),
             "texts": row.texts,
             "words": row.words,
             "writers": dict(sorted(row.writers.items())),
@@ -119,7 +117,7 @@ class Diversity:
         row = Row()
         for name in ("offset", "texts", "words", "writers", "kinds", "model", "embedded"):
             setattr(row, name, packed[name])
-        row.origins = {int(partition): (origin[0], origin[1]) for partition, origin in packed["origins"].items()}
+        row.origins = unpack_origins(packed["origins"])
         row.sums = _decoded(packed["sums"])
         row.moments[_UPPER] = _decoded(packed["moments"])
         row.moments = row.moments + np.triu(row.moments, 1).T

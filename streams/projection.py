@@ -18,6 +18,7 @@ from schemas.events import AnyEvent
 from schemas.identity import derived_id, derived_stem
 from schemas.topics import Topic, state_topic
 from schemas.wire import Undecodable, decode
+from schemas.words import Origin
 
 Json = dict[str, Any]
 RowT = TypeVar("RowT")
@@ -108,6 +109,27 @@ AnyState = State[Any, Any]
 def topic_of(projection: AnyProjection) -> Topic:
     """The compacted topic where the projection's rows live."""
     return state_topic(projection.name, projection.version)
+
+
+#: For each source partition, the last origin (offset, index) that was counted.
+Origins = dict[int, tuple[int, int]]
+
+
+def counts_first(origins: Origins, origin: Origin) -> bool:
+    """Whether a derived fact is new here, which is then noted: after a crash facts come again, in the same order."""
+    place = (origin.offset, origin.index)
+    if place <= origins.get(origin.partition, (NOWHERE, NOWHERE)):
+        return False
+    origins[origin.partition] = place
+    return True
+
+
+def pack_origins(origins: Origins) -> Json:
+    return {str(partition): place for partition, place in sorted(origins.items())}
+
+
+def unpack_origins(packed: Json) -> Origins:
+    return {int(partition): (offset, index) for partition, (offset, index) in packed.items()}
 
 
 class Fact(NamedTuple):

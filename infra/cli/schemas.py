@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -11,7 +12,17 @@ from rich.syntax import Syntax
 
 from infra.cli.output import Json, emit, holds, table
 from infra.errors import AssayError, Exit
-from infra.schema_files import Finding, as_yaml, asyncapi_by_reference, asyncapi_whole, findings, generated, json_schema, write
+from infra.schema_files import (
+    ROOT,
+    Finding,
+    as_yaml,
+    asyncapi_by_reference,
+    asyncapi_whole,
+    findings,
+    generated,
+    json_schema,
+    write,
+)
 from schemas.catalogue import EVENT_TYPES, EventType
 from schemas.topics import TOPICS
 
@@ -51,6 +62,7 @@ def _entry(name: str) -> EventType:
 def check(
     *,
     write_: Annotated[bool, Parameter(name="--write", negative="", help="Rewrite what is stale.")] = False,
+    root: Annotated[Path, Parameter(help="Checkout whose files are checked against this code.")] = ROOT,
     json: Json = False,
 ) -> Exit:
     """Check that the committed schemas are those of the code, and take every event that they ever took.
@@ -59,10 +71,10 @@ def check(
     a change is incompatible: that wants a new version of the type, with an upcast.
     """
     files = generated()
-    found = findings(files)
+    found = findings(files, root)
     breaks = [finding for finding in found if finding.breaks]
     if write_ and not breaks:
-        write(files, found)
+        write(files, found, root)
     done = write_ and not breaks
     said = {"holds": done or not found, "files": len(files), "written": len(found) if done else 0}
     emit(said | {"findings": [asdict(one) for one in found]}, json, lambda _: _findings(found, len(files), done))

@@ -100,9 +100,15 @@ class Gateway:
     """The HTTP application. `status` is what stands at /assay/status."""
 
     def __init__(
-        self, store: Embedded, token: str | None, status: Callable[[], dict[str, Any]] = dict, bounds: Bounds = Bounds()
+        self,
+        store: Embedded,
+        token: str | None,
+        status: Callable[[], dict[str, Any]] = dict,
+        bounds: Bounds = Bounds(),
+        guard: Callable[[str, bool, frozenset[str]], None] = statements.check,
     ) -> None:
         self.store = store
+        self._guard = guard
         self.bounds = bounds
         self._token = token or ""
         self._status = status
@@ -254,7 +260,7 @@ class Gateway:
     def _judged(self, handle: "Connection", text: str, may_write: bool) -> str:
         found = _normal(handle, text)
         try:
-            statements.check(found, may_write, self._forbidden)
+            self._guard(found, may_write, self._forbidden)
         except statements.Refused as refused:
             raise ClickHouseError(refused.code, str(refused), refused.name) from None
         return found

@@ -1,4 +1,4 @@
-"""What the demo found, as data. `checks` are the equalities that must hold."""
+"""What the demo found, as data."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +8,7 @@ Rows = list[dict[str, Any]]
 
 @dataclass
 class Report:
-    """One section a field; every list is rows of a table, every number has its unit in its name."""
+    """One section a field; every list is rows of a table. `checks` are the equalities that must hold."""
 
     checks: dict[str, bool] = field(default_factory=dict[str, bool])
     events: Rows = field(default_factory=Rows)

@@ -41,8 +41,9 @@ class Status:
 class Broker:
     """The broker of one data directory. Its methods block."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, new_id: Callable[[], uuid.UUID] = uuid.uuid4) -> None:
         self.settings = settings
+        self._new_id = new_id
         self.home = settings.data_dir / "kafka"
         self.data = self.home / "data"
         self.log = self.home / "broker.log"
@@ -126,7 +127,7 @@ class Broker:
         part = self.home / "data.part"
         shutil.rmtree(part, ignore_errors=True)
         write_whole(self._properties, properties(self.settings, part, controller, port))
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster = base64.urlsafe_b64encode(self._new_id().bytes).decode().rstrip("=")
         tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(self._properties)]
         fast = ["-XX:TieredStopAtLevel=1", "-Xmx256m"]
         logging = [f"-Dlog4j2.configurationFile={jars.POM.with_name('log4j2.xml')}", f"-Dassay.log={self.log}"]

@@ -12,6 +12,7 @@ from schemas.topics import QUARANTINE, STATE_TOPICS
 from streams.projection import AnyProjection
 from streams.review import REVIEW
 from tests.agents.workers import (
+    FAUST,
     PARTITIONS,
     begun,
     load,
@@ -64,6 +65,7 @@ def test_kills_stops_and_rebalances_leave_live_equal_to_replay(brokers: str, tmp
 
 
 def test_a_lost_state_topic_is_rebuilt_from_the_log(brokers: str, tmp_path: Path) -> None:
+    """By a worker that Faust itself starts."""
     write(brokers, load(5_000, 500))
     with worker(brokers, tmp_path, "before") as before:
         settle(brokers, before)
@@ -71,7 +73,7 @@ def test_a_lost_state_topic_is_rebuilt_from_the_log(brokers: str, tmp_path: Path
     was = verified(brokers)
     asyncio.run(_lose(brokers, REVIEW, tmp_path))
     write(brokers, load(5_200, 500)[5_000:])
-    with worker(brokers, tmp_path, "after") as after:
+    with worker(brokers, tmp_path, "after", FAUST) as after:
         settle(brokers, after)
         assert after.stop() == 0
     found = verified(brokers)
@@ -97,6 +99,7 @@ def test_a_worker_that_refuses_too_much_stops_and_says_why(brokers: str, tmp_pat
         assert strict.wait() == 70
         said = strict.log.read_text()
     assert "limit 5" in said
+    assert {code for code, _ in quarantined(brokers)} == {"not_json"}
     assert "assay quarantine list" in said
 
 

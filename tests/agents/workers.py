@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from agents.publishing import Publisher, delivered, new_producer, partition_of
@@ -22,16 +22,19 @@ PARTITIONS = 4
 DEADLINE_SECONDS = 120.0
 
 
-class Worker:
-    """One `assay worker`, whose log goes to a file."""
+ASSAY = (sys.executable, "-m", "infra.cli", "worker")
+#: What a Faust user types.
+FAUST = (sys.executable, "-m", "faust", "-A", "agents.app", "worker", "--without-web", "-l", "warn")
 
-    def __init__(self, brokers: str, home: Path, name: str, **told: str) -> None:
+
+class Worker:
+    """One worker, whose log goes to a file."""
+
+    def __init__(self, brokers: str, home: Path, name: str, command: Sequence[str] = ASSAY, **told: str) -> None:
         self.log = home / f"{name}.log"
         environment = os.environ | {"ASSAY_KAFKA__BROKERS": brokers, "ASSAY_DATA_DIR": str(home / name)} | told
         with self.log.open("wb") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "infra.cli", "worker"], env=environment, stdout=output, stderr=subprocess.STDOUT
-            )
+            self._process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
 
     def kill(self) -> None:
         self._process.kill()
@@ -51,8 +54,8 @@ class Worker:
 
 
 @contextlib.contextmanager
-def worker(brokers: str, home: Path, name: str, **told: str) -> Iterator[Worker]:
-    running = Worker(brokers, home, name, **told)
+def worker(brokers: str, home: Path, name: str, command: Sequence[str] = ASSAY, **told: str) -> Iterator[Worker]:
+    running = Worker(brokers, home, name, command, **told)
     try:
         yield running
     finally:

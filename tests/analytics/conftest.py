@@ -5,19 +5,21 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
 
-from infra.clickhouse import migrate
+from infra.clickhouse import migrate, statements
 from infra.clickhouse.engine import Embedded, Server, Store, open_store
 from infra.clickhouse.gateway import Bounds, Gateway
 from infra.settings import ClickHouse, Settings
 from schemas.tables import DATABASE, TABLES
+from tests.brokers import one_broker
 
+Guard = Callable[[str, bool, frozenset[str]], None]
 SERVER = os.environ.get("ASSAY_TEST_CLICKHOUSE_URL")
 TOKEN = "open sesame"
 DIRECT = ["embedded", *(["server"] if SERVER else [])]
@@ -51,9 +53,9 @@ def through_gateway(data_dir: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def gateway(store: Embedded, token: str | None = TOKEN, **bounds: Any) -> Iterator[int]:
+def gateway(store: Embedded, token: str | None = TOKEN, guard: Guard = statements.check, **bounds: Any) -> Iterator[int]:
     """A gateway's port, served by a thread."""
-    made = Gateway(store, token, lambda: {"lag": 0}, Bounds(**bounds))
+    made = Gateway(store, token, lambda: {"lag": 0}, Bounds(**bounds), guard)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -112,3 +114,9 @@ def emptied(store: Store) -> Store:
     for table in TABLES:
         client.command(f"TRUNCATE TABLE {table.name}")
     return store
+
+
+@pytest.fixture(scope="package")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker for this folder's tests."""
+    yield from one_broker(tmp_path_factory)

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from infra.clickhouse import migrate
+from infra.clickhouse.engine import Embedded
 from infra.clickhouse.statements import insert_with_data
 from tests.analytics.conftest import TOKEN, embedded, gateway
 
@@ -123,11 +124,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    with embedded(tmp_path_factory.mktemp("store")) as store:
-        migrate.up(store)
-        with gateway(store) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            yield client
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    with embedded(tmp_path_factory.mktemp("store")) as made:
+        migrate.up(made)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def http(store: Embedded) -> Iterator[httpx.Client]:
+    with gateway(store) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        yield client
 
 
 @pytest.mark.parametrize("token", [None, TOKEN], ids=["reader", "writer"])
@@ -151,10 +157,10 @@ def test_what_only_looks_like_it_is_answered(http: httpx.Client) -> None:
         assert answer.status_code == 200, (statement, answer.text)
 
 
-def test_the_guard_is_what_stops_them(http: httpx.Client, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_guard_is_what_stops_them(store: Embedded, place: Path) -> None:
     """Without it the engine's own `readonly` hands out the file, so the tests above would see it."""
-    monkeypatch.setattr("infra.clickhouse.statements.check", lambda *_: None)
-    answer = http.post("/", content=f"SELECT file('{place / 'secret.txt'}')")
+    with gateway(store, guard=lambda *_: None) as port:
+        answer = httpx.post(f"http://127.0.0.1:{port}/", content=f"SELECT file('{place / 'secret.txt'}')", timeout=30)
     assert answer.text == f"{SECRET}\n"
 
 

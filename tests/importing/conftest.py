@@ -1,4 +1,4 @@
-"""The command line on the session's broker, in this process."""
+"""The command line on a broker, in this process."""
 
 import asyncio
 import json
@@ -13,8 +13,9 @@ from infra.cli import run
 from infra.kafka.topics import ensure_topics
 from infra.settings import Kafka, Settings
 from infra.wiring import settings
+from tests.brokers import one_broker
 
-#: What the other tests on this broker use as well.
+#: Fewer than the default, so that a command that assumes the default fails.
 PARTITIONS = 2
 
 
@@ -68,3 +69,9 @@ def assay_in_thread(assay: Assay) -> Call:
 def project() -> str:
     """A project that no other test uses: the broker and its log are shared."""
     return f"p{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="package")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker for this folder's tests."""
+    yield from one_broker(tmp_path_factory)

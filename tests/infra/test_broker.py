@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from infra import ports
 from infra.errors import AssayError
 from infra.kafka import java
-from infra.kafka.broker import Broker, InUse, properties, running
+from infra.kafka.broker import Broker, InUse, properties
 from infra.kafka.topics import ensure_topics
 from infra.processes import Record, gone, held, holder
 from infra.settings import Kafka, Settings
@@ -242,8 +242,11 @@ def test_the_lock_tells_who(tmp_path: Path) -> None:
     assert time.monotonic() - started < 1
 
 
-def test_a_cluster_id_may_begin_with_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_id_may_begin_with_a_dash(tmp_path: Path) -> None:
     # One random id in 64 does, and Kafka's tool once took it for an option.
-    monkeypatch.setattr("infra.kafka.broker.uuid.uuid4", lambda: uuid.UUID(bytes=b"\xf8" * 16))
-    with running(settings_at(tmp_path)):
-        assert (Broker(settings_at(tmp_path)).cluster_id() or "").startswith("-")
+    broker = Broker(settings_at(tmp_path), new_id=lambda: uuid.UUID(bytes=b"\xf8" * 16))
+    broker.up(bound=True)
+    try:
+        assert (broker.cluster_id() or "").startswith("-")
+    finally:
+        broker.down()
