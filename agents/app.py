@@ -103,7 +103,7 @@ async def _tell_ready(*_: Any, **__: Any) -> None:
 def run(settings: WorkerSettings, loglevel: str) -> None:
     """Run these agents until SIGTERM or SIGINT, then finish, flush, commit and leave; ends the process."""
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    faust.Worker(create_app(settings), loglevel=loglevel, redirect_stdouts=False).execute_from_commandline()
+    faust.Worker(create_app(settings), loglevel=loglevel, quiet=True, redirect_stdouts=False).execute_from_commandline()
 
 
 app = create_app(WorkerSettings.from_environment())

@@ -83,8 +83,11 @@ def teller() -> Tell:
     colours: dict[str, str] = {}
 
     def tell(name: str, text: str) -> None:
+        said = Text.from_ansi(text)
+        if not said.plain.strip():
+            return  # only an escape, such as one that shows the cursor again
         colour = colours.setdefault(name, COLOURS[len(colours) % len(COLOURS)])
-        console.print(Text.assemble((f"{name:>10} | ", colour), Text.from_ansi(text)))
+        console.print(Text.assemble((f"{name:>10} | ", colour), said))
 
     return tell
 
