@@ -39,7 +39,7 @@ COMMANDS = (
     ("snapshot verify", "infra.cli.snapshots:verify", "Check the files of a snapshot against its manifest."),
     ("train", "infra.cli.training:train", "Tune the small model on a snapshot."),
     ("evaluate", "infra.cli.training:evaluate", "Compare the tuned model with the untouched one."),
-    ("runs", "infra.cli.training:runs", "List trainings and evaluations."),
+    ("runs", "infra.cli.training:runs", "List snapshots, trainings and evaluations."),
     ("policy show", "infra.cli.policies:show", "Print the policy in force."),
     ("policy apply", "infra.cli.policies:apply", "Put a changed policy into force."),
     ("policy log", "infra.cli.policies:log", "List every change of policy."),

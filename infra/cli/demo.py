@@ -16,7 +16,7 @@ from infra.wiring import settings
 def demo(*, json: Json = False) -> Exit:
     """Run real data through the whole system, and print one report on it. Exit code 0 only if all of it holds.
 
-    It starts Kafka, the workers, the sink and the gateway on the data directory, sends some 43 thousand events
+    It starts Kafka, the workers, the sink and the gateway on the data directory, sends some 49 thousand events
     (crowd votes with their gold answers, conversations, instructions), waits for the agents, compares live state
     with a replay and ClickHouse with the log, seals a snapshot, tunes a small model on it, and stops everything.
     A second run adds nothing to the log but another training. Example: assay demo --json

@@ -1,4 +1,4 @@
-"""How every command speaks: results on stdout, as a table or as one JSON object; progress on stderr only."""
+"""How every command speaks: results on stdout, as a table or as JSON; progress on stderr only."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 T = TypeVar("T")
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object instead.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead.")]
 DryRun = Annotated[bool, Parameter(name="--dry-run", negative="", help="Say what would be done, and do nothing.")]
 
 

@@ -220,6 +220,7 @@ def _run_facts(run: training.Run) -> dict[str, Any]:
 
 
 NEXT = [
+    "source .venv/bin/activate                       # puts assay on PATH",
     "assay up                                        # the whole system, until Ctrl-C; then, in another terminal:",
     "assay verify                                    # live = replay, partition by partition",
     'assay sql "SELECT * FROM v_annotators LIMIT 5"  # ask the analytics store',
