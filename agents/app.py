@@ -57,7 +57,7 @@ def create_app(settings: WorkerSettings) -> faust.App:
         consumer_auto_offset_reset="earliest",
         broker_max_poll_records=settings.batch_records,
         consumer_max_fetch_size=4 * 1024 * 1024,
-        broker_commit_interval=0.25,
+        broker_commit_interval=0.5,
         broker_session_timeout=10.0,
         broker_heartbeat_interval=2.0,
         broker_rebalance_timeout=20.0,

@@ -105,7 +105,7 @@ async def verify(brokers: str, projections: tuple[AnyProjection, ...] = PROJECTI
     for projection in projections:
         expected: Expected = {topic.name: {} for topic in AGENT_BY_NAME[projection.name].derives}
         positions: dict[int, int] = {}
-        for (_, partition), end in (await ends(brokers, projection.source.name)).items():
+        for (_, partition), end in sorted((await ends(brokers, projection.source.name)).items()):
             compared = await _compare(brokers, projection, partition, end, expected)
             positions[partition] = compared.position
             yield compared

@@ -1,5 +1,7 @@
 """assay demo."""
 
+import sys
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,6 +13,10 @@ from infra.cli.output import Json, emit, holds, note, progress, table
 from infra.demo.report import Report, Rows
 from infra.errors import Exit
 from infra.wiring import settings
+
+
+#: Where no bar can move, a line says this often that something does.
+LINE_SECONDS = 15.0
 
 
 def demo(*, json: Json = False) -> Exit:
@@ -32,11 +38,16 @@ def demo(*, json: Json = False) -> Exit:
 
     with progress(json) as bars:
         tasks: dict[str, TaskID] = {}
+        spoken = time.monotonic()
 
         def say(step: str, done: int, total: int) -> None:
+            nonlocal spoken
             if step not in tasks:
                 note(step, json)
                 tasks[step] = bars.add_task(step, total=total or None)
+            elif not sys.stderr.isatty() and time.monotonic() - spoken > LINE_SECONDS:
+                note(f"{step}: {done} of {total}", json)
+                spoken = time.monotonic()
             bars.update(tasks[step], completed=done, total=total or None)
 
         report = Demo(settings(), say, tell).run()
