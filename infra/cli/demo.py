@@ -14,7 +14,6 @@ from infra.demo.report import Report, Rows
 from infra.errors import Exit
 from infra.wiring import settings
 
-
 #: Where no bar can move, a line says this often that something does.
 LINE_SECONDS = 15.0
 
