@@ -26,6 +26,7 @@ from infra.settings import Settings
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 20.0
+DYING_SECONDS = 5.0
 Say = Callable[[str], None]
 
 
@@ -83,6 +84,7 @@ class Broker:
     def launch(self, *, bound: bool, say: Say = lambda text: None) -> subprocess.Popen[bytes]:
         """Start it without waiting, from a thread that outlives it if it is bound. Raises InUse where a broker holds
         this data directory already."""
+        self._await_the_dying()
         with held(self._lock) as lock:
             if lock is None:
                 raise self._in_use()
@@ -92,6 +94,15 @@ class Broker:
             self._format(program, classpath, controller, port, say)
             say("starting the broker")
             return self._spawn(self._java(program, classpath), lock, bound)
+
+    def _await_the_dying(self) -> None:
+        """A killed broker is gone for the system before the last of its threads lets go of the lock."""
+        deadline = time.monotonic() + DYING_SECONDS
+        while time.monotonic() < deadline and self.record() is None:
+            with held(self._lock) as lock:
+                if lock is not None:
+                    return
+            time.sleep(0.05)
 
     def _parts(self, say: Say) -> tuple[Path, java.Java]:
         program = java.find(self.settings)
