@@ -84,6 +84,9 @@ class Runner:
         self._fold(partition, records)
         partition.unacknowledged.append(event)
         await self._publisher.send()
+        await self._check_refusals(records)
+
+    async def _check_refusals(self, records: list[Any]) -> None:
         try:
             self._quarantine.check(records)
         except TooManyRefused:
@@ -159,7 +162,7 @@ class Runner:
                     return
                 self._fold(partition, records)
                 await self._publisher.send()
-                self._quarantine.check(records)
+                await self._check_refusals(records)
 
     # --- folding -------------------------------------------------------------------------------
 

@@ -1,13 +1,18 @@
 """Deterministic event ids: UUIDv7 whose random bits are a hash, so that the same cause has the same id everywhere."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
 
 _LAST_MILLISECOND = (1 << 48) - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 _LOW = (1 << 62) - 1
+
+
+def unix_milliseconds(time: datetime) -> int:
+    """Whole milliseconds since 1970, rounded down; negative before it."""
+    since = time - _EPOCH
+    return since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
 
 
 def _time_part(milliseconds: int) -> str:
@@ -52,4 +57,4 @@ def derived_id(stem: Stem, index: int) -> str:
 def event_id(time: datetime, *parts: str | int) -> str:
     """The id of an imported event: the same time and parts give the same id. Raises ValueError before 1970."""
     name = b"\0".join(str(part).encode() for part in parts)
-    return _assembled(_time_part((time - _EPOCH) // _MILLISECOND), _hash(name))
+    return _assembled(_time_part(unix_milliseconds(time)), _hash(name))

@@ -6,7 +6,7 @@ next one, and callers only ever use what was returned. It has no I/O, clock, ran
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import date, timedelta
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -15,7 +15,7 @@ from zlib import crc32
 import orjson
 
 from schemas.events import AnyEvent
-from schemas.identity import derived_id, derived_stem
+from schemas.identity import derived_id, derived_stem, unix_milliseconds
 from schemas.topics import Topic, state_topic
 from schemas.wire import Undecodable, decode
 from schemas.words import Origin
@@ -42,14 +42,10 @@ class Record(NamedTuple):
 def record_of(partition: int, offset: int, value: bytes) -> Record:
     """The record of these bytes. Raises schemas.wire.Undecodable."""
     event = decode(value)
-    since = event.time - _EPOCH
-    time_ms = since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
+    time_ms = unix_milliseconds(event.time)
     if time_ms < 0:
         raise Undecodable("invalid", "/time: before 1970, which no event id can hold")
     return Record(partition, offset, crc32(value), time_ms, event)
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Effect(NamedTuple):
@@ -144,7 +140,7 @@ class Fact(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def _day(since_1970: int) -> str:
-    return (_EPOCH + timedelta(days=since_1970)).date().isoformat()
+    return (date(1970, 1, 1) + timedelta(days=since_1970)).isoformat()
 
 
 def _utc(time_ms: int) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -10,11 +9,10 @@ from agents.log_reading import read_range
 from agents.publishing import Publisher, delivered, fact_headers, new_producer, partition_of
 from infra.kafka.reading import ends
 from schemas.events import AnyEvent
+from schemas.identity import unix_milliseconds
 from schemas.topics import EVENTS, Topic
 from schemas.wire import encode
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 #: Messages between two pauses in which the producer may send.
 STRIDE = 2_000
 
@@ -34,7 +32,7 @@ class Message(NamedTuple):
 
 
 def message(event: AnyEvent) -> Message:
-    return Message(event.subject, event.id, event.type, (event.time - _EPOCH) // _MILLISECOND, encode(event))
+    return Message(event.subject, event.id, event.type, unix_milliseconds(event.time), encode(event))
 
 
 def event_key(id_: str) -> bytes:
