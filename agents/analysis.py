@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import orjson
 import uuid_utils
 
+from agents.clients import Producer, new_producer
 from agents.embedding import Analysis, Embedder, load_embedder
-from agents.publishing import Publisher, delivered, fact_headers, new_producer
+from agents.publishing import Publisher, delivered, fact_headers
 from agents.settings import WorkerSettings
 from schemas import events as e
 from schemas.catalogue import TYPE_OF
@@ -75,7 +76,7 @@ class AnalysisRunner:
     def __init__(self, settings: WorkerSettings, fatal: Callable[[BaseException], None]) -> None:
         self._settings = settings
         self._fatal = fatal
-        self._producer: Any = None
+        self._producer: Producer | None = None
         self._embedder: Embedder | None = None
         #: Texts come again: placeholders of imported sets, boilerplate, edits that were undone.
         self._known: dict[str, Analysis] = {}
@@ -97,13 +98,17 @@ class AnalysisRunner:
             await self._producer.stop()
 
     async def _analyse(self, texts: list[Wanted]) -> None:
-        if self._producer is None:
-            self._producer = new_producer(self._settings.brokers)
-            await self._producer.start()
+        publisher = Publisher(await self._connected())
         for start in range(0, len(texts), CHUNK_TEXTS):
             chunk = texts[start : start + CHUNK_TEXTS]
             found = await asyncio.to_thread(self._embed, [want.text for want in chunk])
-            await self._record(chunk, found)
+            await self._record(publisher, chunk, found)
+
+    async def _connected(self) -> Producer:
+        if self._producer is None:
+            self._producer = new_producer(self._settings.brokers)
+            await self._producer.start()
+        return self._producer
 
     def _embed(self, texts: list[str]) -> list[Analysis]:
         if self._embedder is None:
@@ -114,8 +119,7 @@ class AnalysisRunner:
         self._known |= zip(fresh, self._embedder.analyse(fresh), strict=True)
         return [self._known[text] for text in texts]
 
-    async def _record(self, chunk: list[Wanted], found: list[Analysis]) -> None:
-        publisher = Publisher(self._producer)
+    async def _record(self, publisher: Publisher, chunk: list[Wanted], found: list[Analysis]) -> None:
         for want, analysis in zip(chunk, found, strict=True):
             id_ = str(uuid_utils.uuid7())
             time = max(0, int(want.time.timestamp() * 1000))

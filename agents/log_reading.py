@@ -3,18 +3,17 @@
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
-from agents.publishing import MAX_MESSAGE_BYTES, Place
+from agents.clients import new_consumer
+from agents.publishing import Place
 
 
 async def read_range(brokers: str, place: Place, start: int, end: int) -> AsyncGenerator[list[Any], None]:
     """Batches of aiokafka's ConsumerRecords with start <= offset < end, in order."""
     if start >= end:
         return
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=brokers.split(","), enable_auto_commit=False, max_partition_fetch_bytes=MAX_MESSAGE_BYTES
-    )
+    consumer = new_consumer(brokers)
     await consumer.start()
     try:
         partition = TopicPartition(*place)

@@ -5,13 +5,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 
+from agents.clients import Batch, Producer
 from schemas.wire import headers
-
-MAX_BATCH_BYTES = 512 * 1024
-MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 Place = tuple[str, int]
 Headers = list[tuple[str, bytes]]
@@ -23,26 +20,13 @@ def partition_of(key: str, partitions: int) -> int:
     return int((murmur2(key.encode()) & 0x7FFFFFFF) % partitions)
 
 
-def new_producer(brokers: str, **options: Any) -> AIOKafkaProducer:
-    """An idempotent producer with room for large state rows. zstd: aiokafka asks lz4 for its slowest level, so that
-    zstd takes a quarter of the time and two thirds of the bytes."""
-    settings: dict[str, Any] = {
-        "enable_idempotence": True,
-        "compression_type": "zstd",
-        "max_batch_size": MAX_BATCH_BYTES,
-        "max_request_size": MAX_MESSAGE_BYTES,
-        "request_timeout_ms": 30_000,
-    }
-    return AIOKafkaProducer(bootstrap_servers=brokers.split(","), **(settings | options))
-
-
 class Publisher:
     """Collects messages per partition; `delivered` gives what to await for all that was added so far."""
 
-    def __init__(self, producer: AIOKafkaProducer) -> None:
+    def __init__(self, producer: Producer) -> None:
         self._producer = producer
-        self._open: dict[Place, Any] = {}
-        self._full: list[tuple[Place, Any]] = []
+        self._open: dict[Place, Batch] = {}
+        self._full: list[tuple[Place, Batch]] = []
         self._sent: list[asyncio.Future[Any]] = []
         #: Two senders at once would put batches of one partition out of order.
         self._sending = asyncio.Lock()

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterable, Callable
 from typing import Any, NamedTuple
 
 import structlog
-from aiokafka import AIOKafkaProducer
 
+from agents.clients import Producer, new_producer
 from agents.log_reading import read_range
-from agents.publishing import Publisher, delivered, fact_headers, new_producer, partition_of
+from agents.publishing import Publisher, delivered, fact_headers, partition_of
 from agents.quarantine import Quarantine, TooManyRefused
 from agents.settings import WorkerSettings
 from agents.state_log import Row, StateLog
@@ -54,7 +54,7 @@ class Runner:
         self._fatal = fatal
         self._count = 0
         self._partitions: dict[int, Partition] = {}
-        self._producer: AIOKafkaProducer | None = None
+        self._producer: Producer | None = None
         self._publisher: Publisher
         self._quarantine: Quarantine
         self._flushing: asyncio.Task[None] | None = None

@@ -7,9 +7,10 @@ fail, so a worker that slept through a rebalance cannot put an older row over a 
 import uuid
 from collections.abc import Iterable
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 
-from agents.publishing import MAX_MESSAGE_BYTES, Publisher, delivered, new_producer
+from agents.clients import new_consumer, new_producer
+from agents.publishing import Publisher, delivered
 from streams.projection import AnyProjection, topic_of
 
 FENCE_KEY = b"~fence"
@@ -23,9 +24,7 @@ class StateLog:
     def __init__(self, brokers: str, projection: AnyProjection, partition: int) -> None:
         self._brokers = brokers
         self._place = (topic_of(projection).name, partition)
-        self._producer: AIOKafkaProducer = new_producer(
-            brokers, transactional_id=f"{projection.name}-{partition}", transaction_timeout_ms=60_000
-        )
+        self._producer = new_producer(brokers, transactional_id=f"{projection.name}-{partition}", transaction_timeout_ms=60_000)
 
     async def open(self) -> dict[bytes, bytes]:
         """Fence earlier owners, then read the newest row of every key."""
@@ -49,12 +48,7 @@ class StateLog:
 
     async def _read_until(self, fence: bytes) -> dict[bytes, bytes]:
         """Read from the start to our own fence: an end offset may belong to a marker or to a compacted row."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._brokers.split(","),
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
-        )
+        consumer = new_consumer(self._brokers, isolation_level="read_committed")
         await consumer.start()
         try:
             place = TopicPartition(*self._place)

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agents.publishing import fact_headers, new_producer
+from agents.publishing import fact_headers, partition_of
+from infra.importing.publish import message, publishing
 from infra.kafka.reading import ends, records
 from infra.kafka.topics import ensure_topics
 from infra.settings import Settings
@@ -16,7 +17,6 @@ from schemas.catalogue import TYPE_OF
 from schemas.events import EVENT, AnyEvent
 from schemas.identity import event_id
 from schemas.topics import RUNS
-from schemas.wire import encode
 
 SOURCE = "assay/jobs"
 
@@ -56,18 +56,9 @@ def announce(settings: Settings, events: Sequence[AnyEvent]) -> int:
 async def _announce(brokers: str, settings: Settings, events: Sequence[AnyEvent]) -> int:
     await ensure_topics(brokers, settings, (RUNS,))
     known = {event.id for event in await _said(brokers)}
-    new = [event for event in events if event.id not in known]
-    producer = new_producer(brokers)
-    await producer.start()
-    try:
-        for event in new:
-            await producer.send_and_wait(
-                RUNS.name,
-                encode(event),
-                key=event.subject.encode(),
-                timestamp_ms=int(event.time.timestamp() * 1000),
-                headers=fact_headers(event.id, event.type),
-            )
-    finally:
-        await producer.stop()
+    new = [message(event) for event in events if event.id not in known]
+    async with publishing(brokers) as publisher:
+        for one in new:
+            place = (RUNS.name, partition_of(one.subject, settings.kafka.partitions))
+            publisher.add(place, one.subject.encode(), one.value, one.time_ms, fact_headers(one.id, one.type))
     return len(new)

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 
-from agents.publishing import Publisher, delivered, fact_headers, new_producer, partition_of
+from agents.clients import new_producer
+from agents.publishing import Publisher, delivered, fact_headers, partition_of
 from schemas.identity import event_id
 from schemas.topics import EVENTS
 

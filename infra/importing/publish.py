@@ -5,8 +5,9 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 from zlib import crc32
 
+from agents.clients import new_producer
 from agents.log_reading import read_range
-from agents.publishing import Publisher, delivered, fact_headers, new_producer, partition_of
+from agents.publishing import Publisher, delivered, fact_headers, partition_of
 from infra.kafka.reading import ends
 from schemas.events import AnyEvent
 from schemas.identity import unix_milliseconds

@@ -2,35 +2,24 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
+from agents.clients import new_consumer
 from agents.log_reading import read_range
-from agents.publishing import MAX_MESSAGE_BYTES
 from agents.state_log import FENCE_KEY
 from schemas.wire import Undecodable
 from streams.projection import AnyProjection, AnyState, Record, record_of, restore, topic_of
 
 
-def _consumer(brokers: str, **options: Any) -> AIOKafkaConsumer:
-    return AIOKafkaConsumer(
-        bootstrap_servers=brokers.split(","),
-        enable_auto_commit=False,
-        max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
-        **options,
-    )
-
-
 async def ends(brokers: str, *topics: str) -> dict[tuple[str, int], int]:
     """The next offset of every partition of these topics; nothing for a topic that does not exist."""
-    consumer = _consumer(brokers)
+    consumer = new_consumer(brokers)
     await consumer.start()
     try:
         places: list[TopicPartition] = []
         for topic in topics:
-            await consumer._client._wait_on_metadata(topic)
-            places += [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+            places += [TopicPartition(topic, number) for number in sorted(await consumer.partitions_for(topic))]
         found = await consumer.end_offsets(places)
         return {(place.topic, place.partition): end for place, end in found.items()}
     finally:
@@ -56,7 +45,7 @@ async def live_state(brokers: str, projection: AnyProjection, partition: int) ->
 
 
 async def _newest_rows(brokers: str, topic: str, partition: int) -> dict[bytes, bytes]:
-    consumer = _consumer(brokers, isolation_level="read_committed")
+    consumer = new_consumer(brokers, isolation_level="read_committed")
     await consumer.start()
     try:
         place = TopicPartition(topic, partition)

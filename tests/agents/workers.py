@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from agents.publishing import Publisher, delivered, new_producer, partition_of
+from agents.clients import new_producer
+from agents.publishing import Publisher, delivered, partition_of
 from agents.settings import WorkerOptions
 from infra.bench.load import Line, lines
 from infra.settling import Lag, lags

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from agents.publishing import new_producer, partition_of
+from agents.publishing import partition_of
 from infra import parquet, runs, snapshots
 from infra.errors import AssayError
+from infra.importing.publish import publishing
 from infra.kafka.topics import ensure_topics
 from infra.settings import Kafka, Settings
 from infra.snapshots import Request
@@ -61,12 +62,10 @@ async def _send(world: Settings, steps: list[tuple[str, Frozen]]) -> None:
     brokers = world.kafka.brokers
     assert brokers
     await ensure_topics(brokers, world)
-    producer = new_producer(brokers)
-    await producer.start()
-    for subject, value in events(steps):
-        place = partition_of(subject, world.kafka.partitions)
-        await producer.send(EVENTS.name, value, key=subject.encode(), partition=place)
-    await producer.stop()
+    async with publishing(brokers) as publisher:
+        for subject, value in events(steps):
+            place = (EVENTS.name, partition_of(subject, world.kafka.partitions))
+            publisher.add(place, subject.encode(), value, 1, [])
 
 
 @pytest.fixture(scope="module")
