@@ -1,34 +1,25 @@
 """`assay bench live`: one worker on one core, from records in Kafka to durable state rows and delivered verdicts.
 
 The floor is what the same core does with the same topic when it only fetches and decodes: aiokafka's `getmany`
-and pydantic. Each runs in a process of its own, pinned to one core.
+and pydantic. Each runs in a process of its own, pinned to one core; the broker has what is left.
 """
 
 import asyncio
-import contextlib
-import os
 import sys
 import time
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
-import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from agents.settings import WorkerOptions
 from infra.bench.load import lines, publish
+from infra.bench.rig import Say, begun, brokers_of, finished, said_by, worker
 from infra.kafka.reading import ends
 from infra.kafka.topics import ensure_topics
 from infra.settings import Settings
-from infra.settling import lags
 from infra.verification import Verification, verify
 from schemas.topics import EVENTS
 from schemas.wire import decode
-from streams.projection import topic_of
 from streams.review import REVIEW
-
-REVIEW_ONLY = WorkerOptions(agents="review")
 
 
 class Load(NamedTuple):
@@ -37,14 +28,25 @@ class Load(NamedTuple):
     events: int
     subjects: int
     seed: int
+    uniform: bool = False
 
 
-async def measure(brokers: str, settings: Settings, load: Load) -> dict[str, Any]:
-    """Load the topic, then the floor, then the worker, then live = replay. Topics must be empty before."""
-    await ensure_topics(brokers, settings)
-    size = await publish(brokers, settings.kafka.partitions, lines(*load))
-    floor = await _floor_process(brokers)
-    seconds, rss = await _worker(brokers, settings)
+async def load_topic(settings: Settings, load: Load) -> int:
+    """Create the topics, which must be new, and write the load; returns its bytes."""
+    await ensure_topics(brokers_of(settings), settings)
+    return await publish(brokers_of(settings), settings.kafka.partitions, lines(*load))
+
+
+async def measure(settings: Settings, load: Load, say: Say) -> dict[str, Any]:
+    """The load, then the floor, then the worker, then live = replay. Topics must be new."""
+    brokers = brokers_of(settings)
+    say(f"writing {load.events:,} events on {load.subjects:,} subjects{' (uniform)' if load.uniform else ' at a time'}")
+    size = await load_topic(settings, load)
+    say("the floor")
+    floor = await floor_rate(brokers)
+    say("the worker")
+    seconds, rss = await fold(settings)
+    say("live = replay")
     verification = Verification()
     async for result in verify(brokers, (REVIEW,)):
         verification.add(result)
@@ -68,31 +70,20 @@ async def measure(brokers: str, settings: Settings, load: Load) -> dict[str, Any
     }
 
 
-def leave_a_core_to_the_measured() -> None:
-    """Keep this process, and the broker that it starts, off the core of the worker and the floor, if there are two."""
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, allowed - {MEASURED_CORE} or allowed)
+async def fold(settings: Settings) -> tuple[float, int]:
+    """Seconds from the worker's first sign on the state topic (its fence, before it folds) to its last commit; RSS."""
+    async with worker(settings) as measured:
+        await begun(settings, measured)
+        started = time.perf_counter()
+        await finished(settings, measured)
+        seconds = time.perf_counter() - started
+        measured.look()
+        return seconds, measured.rss_bytes
 
 
-#: Picked before anything is pinned: children inherit what is left to this process.
-MEASURED_CORE = max(os.sched_getaffinity(0))
-
-
-def _one_core() -> None:
-    os.sched_setaffinity(0, {MEASURED_CORE})
-
-
-# --- the floor ---------------------------------------------------------------------------------
-
-
-async def _floor_process(brokers: str) -> float:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "infra.bench.live", brokers, stdout=asyncio.subprocess.PIPE, preexec_fn=_one_core
-    )
-    out, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError("the floor could not be measured")
-    return float(out)
+async def floor_rate(brokers: str) -> float:
+    """The floor's events/s, in a process on the measured core."""
+    return float(await said_by([sys.executable, "-m", "infra.bench.live", brokers]))
 
 
 async def floor(brokers: str) -> float:
@@ -113,47 +104,6 @@ async def floor(brokers: str) -> float:
         return total / (time.perf_counter() - started)
     finally:
         await consumer.stop()
-
-
-# --- the worker --------------------------------------------------------------------------------
-
-
-async def _worker(brokers: str, settings: Settings) -> tuple[float, int]:
-    """Seconds from the worker's first sign on the state topic (its fence, before it folds) to its last commit."""
-    async with _running(brokers, settings) as process:
-        watched = psutil.Process(process.pid)
-        rss = 0
-        while not await _signs(brokers):
-            _alive(process)
-            await asyncio.sleep(0.01)
-        started = time.perf_counter()
-        while any(lag.events for lag in await lags(brokers, [REVIEW_ONLY])):
-            _alive(process)
-            rss = max(rss, watched.memory_info().rss)
-            await asyncio.sleep(0.05)
-        return time.perf_counter() - started, max(rss, watched.memory_info().rss)
-
-
-@contextlib.asynccontextmanager
-async def _running(brokers: str, settings: Settings) -> AsyncIterator[Process]:
-    command = [sys.executable, "-m", "infra.cli", "worker", "--agents", "review"]
-    told = os.environ | {"ASSAY_KAFKA__BROKERS": brokers, "ASSAY_DATA_DIR": str(settings.data_dir)}
-    process = await asyncio.create_subprocess_exec(*command, env=told, preexec_fn=_one_core, stdout=sys.stderr.fileno())
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
-
-
-def _alive(process: Process) -> None:
-    if process.returncode is not None:
-        raise RuntimeError(f"the worker ended with exit code {process.returncode}; its log is above")
-
-
-async def _signs(brokers: str) -> bool:
-    return any((await ends(brokers, topic_of(REVIEW).name)).values())
 
 
 if __name__ == "__main__":

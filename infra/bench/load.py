@@ -1,7 +1,17 @@
-"""A load shaped like real work: submissions arrive, a moving window of them is voted on, some are edited."""
+"""A load shaped like real work: submissions are received, voted on until that is enough, sometimes edited, and done.
+
+Each event goes to one of the open subjects, drawn at random. A subject is received, then gets votes (70 % of texts are
+good, and a voter sees that with 85 %) until they are two ahead of the others or five: what the default policy waits for.
+2 % of what comes after the first vote is an edit, which asks for all votes anew. A subject that has enough leaves, and
+the next one takes its place; 2 % get one vote more just then, and 1 % of all events are sent a second time a little
+later. So of all events some 27 % are received, 70 % votes, 1 % edits, 1 % duplicates.
+
+`uniform` is the same with a fixed set of subjects that are never done: votes go on as long as events do.
+"""
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -12,44 +22,74 @@ from schemas.identity import event_id
 from schemas.topics import EVENTS
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-WINDOW_SUBJECTS = 5_000
 VOTERS = 2_000
 WRITERS = 500
 TEXT = "The quick answer is that it depends on what the reader already knows about it."
+#: How many events later the same event comes again, when it does.
+AGAIN_AFTER = 1_000
 
 #: (subject, event type, id, JSON bytes)
 Line = tuple[str, str, str, bytes]
 
 
-def lines(events: int, subjects: int, seed: int) -> Iterator[Line]:
-    """`events` events on `subjects` subjects, each received once; the same seed gives the same bytes."""
+@dataclass(slots=True)
+class Subject:
+    """One open subject, as whoever serves tasks knows it."""
+
+    name: str
+    is_good: bool
+    revision: int = 0
+    good: int = 0
+    votes: int = 0
+
+    @property
+    def enough(self) -> bool:
+        return abs(2 * self.good - self.votes) >= 2 or self.votes >= 5
+
+
+def lines(events: int, subjects: int, seed: int, uniform: bool = False) -> Iterator[Line]:
+    """`events` events with `subjects` subjects open at a time (`uniform`: in all). The same seed gives the same bytes,
+    and a shorter load is the beginning of a longer one."""
     chance = random.Random(seed)
-    revisions: dict[str, int] = {}
-    window: list[str] = []
-    received = 0
+    again: dict[int, Line] = {}
+    tasks = _tasks(subjects, chance, uniform)
     for number in range(events):
-        time = START + timedelta(milliseconds=100 * number)
-        if received < subjects and received * events <= number * subjects:
-            subject = f"s-{received:07d}"
+        line = again.pop(number, None)
+        if line is None:
+            line = _line(START + timedelta(milliseconds=100 * number), seed, number, *next(tasks))
+            if chance.random() < 0.01:
+                again[number + 1 + chance.randrange(AGAIN_AFTER)] = line
+        yield line
+
+
+Task = tuple[str, str, dict[str, object]]
+
+
+def _tasks(subjects: int, chance: random.Random, uniform: bool) -> Iterator[Task]:
+    """Subject, event and data of each next thing that somebody does, for ever."""
+    open_: list[Subject | None] = [None] * subjects
+    received = 0
+    while True:
+        slot = chance.randrange(subjects)
+        subject = open_[slot]
+        if subject is None:
+            subject = open_[slot] = Subject(f"s-{received:07d}", chance.random() < 0.7)
             received += 1
-            _remember(window, subject, chance)
-            revisions[subject] = 1
-            yield _line(time, seed, number, subject, "SubmissionReceived", _submission(chance))
-        elif chance.random() < 0.01:
-            subject = chance.choice(window)
-            revisions[subject] += 1
-            data = {"revision": revisions[subject], "editor": f"e-{chance.randrange(50)}", "text": TEXT}
-            yield _line(time, seed, number, subject, "SubmissionEdited", data)
-        else:
-            subject = chance.choice(window)
-            yield _line(time, seed, number, subject, "VoteCast", _vote(chance, revisions[subject]))
+        yield _next_of(subject, chance)
+        if not uniform and subject.enough:
+            open_[slot] = None
+            if chance.random() < 0.02:
+                yield subject.name, "VoteCast", _vote(subject, chance)
 
 
-def _remember(window: list[str], subject: str, chance: random.Random) -> None:
-    if len(window) < WINDOW_SUBJECTS:
-        window.append(subject)
-    else:
-        window[chance.randrange(WINDOW_SUBJECTS)] = subject
+def _next_of(subject: Subject, chance: random.Random) -> Task:
+    if not subject.revision:
+        subject.revision = 1
+        return subject.name, "SubmissionReceived", _submission(chance)
+    if subject.votes and chance.random() < 0.02:
+        subject.revision, subject.good, subject.votes = subject.revision + 1, 0, 0
+        return subject.name, "SubmissionEdited", _edit(subject, chance)
+    return subject.name, "VoteCast", _vote(subject, chance)
 
 
 def _submission(chance: random.Random) -> dict[str, object]:
@@ -58,10 +98,17 @@ def _submission(chance: random.Random) -> dict[str, object]:
     return {"project": "bench", "kind": "completion", "writer": writer, "slice": f"en/general/{skill}", "text": TEXT}
 
 
-def _vote(chance: random.Random, revision: int) -> dict[str, object]:
-    label = "good" if chance.random() < 0.7 else "bad"
+def _edit(subject: Subject, chance: random.Random) -> dict[str, object]:
+    return {"revision": subject.revision, "editor": f"e-{chance.randrange(50)}", "text": TEXT}
+
+
+def _vote(subject: Subject, chance: random.Random) -> dict[str, object]:
+    good = subject.is_good == (chance.random() < 0.85)
+    subject.votes += 1
+    subject.good += good
     voter = f"v-{chance.randrange(VOTERS)}"
-    return {"revision": revision, "voter": voter, "label": label, "duration_milliseconds": chance.randrange(60_000)}
+    label, milliseconds = "good" if good else "bad", chance.randrange(60_000)
+    return {"revision": subject.revision, "voter": voter, "label": label, "duration_milliseconds": milliseconds}
 
 
 def _line(time: datetime, seed: int, number: int, subject: str, name: str, data: dict[str, object]) -> Line:

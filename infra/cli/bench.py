@@ -1,41 +1,63 @@
 """assay bench live."""
 
 import asyncio
-import tempfile
-from pathlib import Path
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import RenderableType
 
-from infra.bench.live import Load, leave_a_core_to_the_measured, measure
 from infra.cli.output import Json, emit, holds, note, table
 from infra.errors import Exit
-from infra.kafka import broker
-from infra.settings import Settings
 from infra.wiring import settings
 
 Positive = Annotated[int, Parameter(validator=Number(gte=1))]
 
 
-def live(*, events: Positive = 1_000_000, subjects: Positive = 160_000, seed: int = 1, json: Json = False) -> Exit:
+def live(
+    *,
+    events: Positive = 600_000,
+    subjects: Annotated[int, Parameter(validator=Number(gte=1), help="Subjects open at a time.")] = 10_000,
+    uniform_subjects: Annotated[int, Parameter(validator=Number(gte=1), help="Subjects of the uniform load.")] = 100_000,
+    seed: int = 1,
+    uniform: Annotated[bool, Parameter(help="Also measure on subjects drawn uniformly.")] = True,
+    json: Json = False,
+) -> Exit:
     """Measure one worker on one core, from records in Kafka to durable state rows and delivered verdicts.
 
-    It starts a broker of its own in a temporary directory, so that nothing else is touched. The floor is aiokafka's
+    It starts brokers of its own in temporary directories, so that nothing else is touched. The floor is aiokafka's
     getmany with pydantic's decoding, on the same topic and core.
 
-    Example: assay bench live --events 600000 --subjects 100000 --json
+    Example: assay bench live --events 100000 --no-uniform --json
     """
+    from infra.bench.live import Load, measure
+    from infra.bench.rig import alone, leave_a_core_to_the_measured
+
     leave_a_core_to_the_measured()
-    note(f"{events} events on {subjects} subjects, seed {seed}", json)
-    with tempfile.TemporaryDirectory(prefix="assay-bench-") as directory:
-        alone = Settings(data_dir=Path(directory), kafka=settings().kafka.model_copy(update={"brokers": None, "port": 0}))
-        with broker.running(alone) as bootstrap:
-            found = asyncio.run(measure(bootstrap, alone, Load(events, subjects, seed)))
+    with alone(settings()) as own:
+        found = asyncio.run(measure(own, Load(events, subjects, seed), _say))
+    if uniform:
+        with alone(settings()) as own:
+            found["uniform"] = asyncio.run(measure(own, Load(events, uniform_subjects, seed, uniform=True), _say))
+        found["holds"] = found["holds"] and found["uniform"]["holds"]
+    return _told(found, json)
+
+
+_say: Callable[[str], None] = note
+
+
+def _told(found: dict[str, Any], json: bool) -> Exit:
     emit(found, json, _render)
     return holds(found["holds"])
 
 
 def _render(found: dict[str, Any]) -> RenderableType:
-    return table(("figure", "#value"), found.items())
+    return table(("figure", "#value"), _flat(found, ""))
+
+
+def _flat(found: dict[str, Any], path: str) -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = []
+    for name, value in found.items():
+        rows += _flat(value, f"{path}{name}.") if isinstance(value, dict) else [(f"{path}{name}", value)]
+    return rows

@@ -1,0 +1,125 @@
+"""What every measurement stands on: a broker of its own, processes pinned to cores, and what these use."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import tempfile
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from agents.settings import WorkerOptions
+from infra.errors import AssayError, Exit
+from infra.kafka import broker
+from infra.kafka.reading import ends
+from infra.settings import Settings
+from infra.settling import lags
+from streams.projection import topic_of
+from streams.review import REVIEW
+
+REVIEW_ONLY = WorkerOptions(agents="review")
+Say = Callable[[str], None]
+
+#: Picked before anything is pinned: children inherit what is left to this process.
+MEASURED_CORE = max(os.sched_getaffinity(0))
+
+
+def leave_a_core_to_the_measured() -> None:
+    """Keep this process, and the broker that it starts, off the core of the measured, if there are two."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, allowed - {MEASURED_CORE} or allowed)
+
+
+@contextlib.contextmanager
+def alone(kafka: Settings) -> Iterator[Settings]:
+    """Settings with a broker that runs as long as the block, in a directory that goes with it."""
+    with tempfile.TemporaryDirectory(prefix="assay-bench-") as directory:
+        made = Settings(data_dir=Path(directory), kafka=kafka.kafka.model_copy(update={"brokers": None, "port": 0}))
+        with broker.running(made) as bootstrap:
+            yield made.model_copy(update={"kafka": made.kafka.model_copy(update={"brokers": bootstrap})})
+
+
+def brokers_of(settings: Settings) -> str:
+    assert settings.kafka.brokers is not None
+    return settings.kafka.brokers
+
+
+# --- processes ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Measured:
+    """A process under measurement."""
+
+    process: Process
+    rss_bytes: int = 0
+
+    def look(self) -> None:
+        """Note its memory. Raises AssayError if it is gone."""
+        if self.process.returncode is not None:
+            raise AssayError(
+                "what is measured ended before its time",
+                got=f"exit code {self.process.returncode}",
+                hint="its log is above",
+                exit_code=Exit.FAILED,
+            )
+        self.rss_bytes = max(self.rss_bytes, psutil.Process(self.process.pid).memory_info().rss)
+
+    @property
+    def cpu_seconds(self) -> float:
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
+
+
+def _on(cores: set[int]) -> Callable[[], None]:
+    return lambda: os.sched_setaffinity(0, cores)
+
+
+@contextlib.asynccontextmanager
+async def worker(
+    settings: Settings, core: int = MEASURED_CORE, agents: str = "review", name: str = ""
+) -> AsyncIterator[Measured]:
+    """A worker on one core, ended by SIGTERM."""
+    home = settings.data_dir / name
+    told = os.environ | {"ASSAY_KAFKA__BROKERS": brokers_of(settings), "ASSAY_DATA_DIR": str(home)}
+    command = [sys.executable, "-m", "infra.cli", "worker", "--agents", agents]
+    process = await asyncio.create_subprocess_exec(*command, env=told, preexec_fn=_on({core}), stdout=sys.stderr.fileno())
+    try:
+        yield Measured(process)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+
+async def said_by(command: Sequence[str], core: int = MEASURED_CORE) -> bytes:
+    """What a process on one core prints. Raises AssayError where it fails."""
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, preexec_fn=_on({core}))
+    out, _ = await process.communicate()
+    if process.returncode:
+        what = "a part of the measurement failed"
+        raise AssayError(what, command[-1], f"exit code {process.returncode}", "its log is above", Exit.FAILED)
+    return out
+
+
+# --- the worker's progress ---------------------------------------------------------------------
+
+
+async def begun(settings: Settings, *workers: Measured) -> None:
+    """Wait for the first sign on review's state topic: a fence, which comes before any fold."""
+    while not any((await ends(brokers_of(settings), topic_of(REVIEW).name)).values()):
+        for each in workers:
+            each.look()
+        await asyncio.sleep(0.01)
+
+
+async def finished(settings: Settings, *workers: Measured) -> None:
+    """Wait until review has committed everything."""
+    while any(lag.events for lag in await lags(brokers_of(settings), [REVIEW_ONLY])):
+        for each in workers:
+            each.look()
+        await asyncio.sleep(0.05)
