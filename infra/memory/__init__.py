@@ -1,0 +1,1 @@
+"""A broker in memory: the part of Apache Kafka that Assay uses, whole, behind the same clients."""
