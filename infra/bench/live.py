@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from infra.bench.load import lines, publish
+from infra.bench.peers.race import Race
 from infra.bench.rig import Say, begun, brokers_of, finished, said_by, worker
 from infra.kafka.reading import ends
 from infra.kafka.topics import ensure_topics
@@ -68,6 +69,11 @@ async def measure(settings: Settings, load: Load, say: Say) -> dict[str, Any]:
         "facts_delivered": {derived.topic: derived.present for derived in verification.derived},
         "live_equals_replay": all(compared.equal for compared in verification.compared),
     }
+
+
+async def race(settings: Settings, load: Load, say: Say) -> dict[str, dict[str, Any]]:
+    """The peers on the topic that was measured on, which Assay has folded by now."""
+    return await Race(settings, lambda events: lines(*load._replace(events=events)), say).run()
 
 
 async def fold(settings: Settings) -> tuple[float, int]:

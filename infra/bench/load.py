@@ -125,14 +125,14 @@ def _line(time: datetime, seed: int, number: int, subject: str, name: str, data:
     return subject, type_, id_, orjson.dumps(envelope, option=orjson.OPT_UTC_Z)
 
 
-async def publish(brokers: str, partitions: int, load: Iterator[Line]) -> int:
-    """Write the load to the events topic; returns the number of bytes."""
+async def publish(brokers: str, partitions: int, load: Iterator[Line], topic: str = EVENTS.name) -> int:
+    """Write the load to a topic; returns the number of bytes."""
     producer = new_producer(brokers)
     await producer.start()
     try:
         publisher, total = Publisher(producer), 0
         for number, (subject, type_, id_, value) in enumerate(load):
-            place = (EVENTS.name, partition_of(subject, partitions))
+            place = (topic, partition_of(subject, partitions))
             publisher.add(place, subject.encode(), value, 1, fact_headers(id_, type_))
             total += len(value)
             if number % 5_000 == 0:

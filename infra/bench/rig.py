@@ -96,14 +96,24 @@ async def worker(
         await process.wait()
 
 
-async def said_by(command: Sequence[str], core: int = MEASURED_CORE) -> bytes:
-    """What a process on one core prints. Raises AssayError where it fails."""
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, preexec_fn=_on({core}))
-    out, _ = await process.communicate()
+async def said_by(command: Sequence[str], seconds: float = 600.0, core: int = MEASURED_CORE, **told: str) -> bytes:
+    """What a process on one core prints, with these variables in its environment. Raises AssayError where it fails."""
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, preexec_fn=_on({core}), env=os.environ | told)
+    try:
+        out, _ = await asyncio.wait_for(process.communicate(), seconds)
+    except TimeoutError:
+        raise _failed(command, f"nothing after {seconds:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     if process.returncode:
-        what = "a part of the measurement failed"
-        raise AssayError(what, command[-1], f"exit code {process.returncode}", "its log is above", Exit.FAILED)
+        raise _failed(command, f"exit code {process.returncode}")
     return out
+
+
+def _failed(command: Sequence[str], got: str) -> AssayError:
+    return AssayError("a part of the measurement failed", " ".join(command[:4]), got, "its log is above", Exit.FAILED)
 
 
 # --- the worker's progress ---------------------------------------------------------------------

@@ -22,6 +22,7 @@ def live(
     uniform_subjects: Annotated[int, Parameter(validator=Number(gte=1), help="Subjects of the uniform load.")] = 100_000,
     seed: int = 1,
     uniform: Annotated[bool, Parameter(help="Also measure on subjects drawn uniformly.")] = True,
+    peers: Annotated[bool, Parameter(help="Also measure other stream processors; their first run installs them.")] = True,
     json: Json = False,
 ) -> Exit:
     """Measure one worker on one core, from records in Kafka to durable state rows and delivered verdicts.
@@ -31,12 +32,17 @@ def live(
 
     Example: assay bench live --events 100000 --no-uniform --json
     """
-    from infra.bench.live import Load, measure
+    from infra.bench.live import Load, measure, race
     from infra.bench.rig import alone, leave_a_core_to_the_measured
 
     leave_a_core_to_the_measured()
+    load = Load(events, subjects, seed)
     with alone(settings()) as own:
-        found = asyncio.run(measure(own, Load(events, subjects, seed), _say))
+        found = asyncio.run(measure(own, load, _say))
+        if peers:
+            raced = asyncio.run(race(own, load, _say))
+            found["peers"] = {name: detail["events_per_second"] for name, detail in raced.items()}
+            found["peers_detail"] = raced
     if uniform:
         with alone(settings()) as own:
             found["uniform"] = asyncio.run(measure(own, Load(events, uniform_subjects, seed, uniform=True), _say))

@@ -35,7 +35,7 @@ def present(settings: Settings) -> Path | None:
 
 
 def _fetched(settings: Settings) -> Path:
-    return _cache(settings) / f"kafka-{version()}-{_digest()}"
+    return cache(settings) / f"kafka-{version()}-{_digest()}"
 
 
 def version() -> str:
@@ -60,7 +60,8 @@ def _of_home(home: Path) -> Path:
     return libs
 
 
-def _cache(settings: Settings) -> Path:
+def cache(settings: Settings) -> Path:
+    """Where things fetched once are kept: in the environment if it is one that we may write, else with the data."""
     in_environment = Path(sys.prefix) / "share" / "assay"
     if sys.prefix != sys.base_prefix and os.access(sys.prefix, os.W_OK):
         return in_environment

@@ -1,0 +1,62 @@
+"""`bench live` end to end at a small size, with a peer; planted faults show in its figures."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from infra.bench.live import Load, measure
+from infra.bench.load import lines, publish
+from infra.bench.peers.race import PEERS, Peer, Race
+from infra.bench.rig import alone, brokers_of
+from infra.kafka.topics import ensure_topics
+from infra.settings import Settings
+
+LOAD = Load(events=2_000, subjects=200, seed=1)
+SAYS_SO = 'print(\'{"events": 2000, "seconds": 0.1}\')'
+CLAIMS = Peer("claims", lambda *_: [sys.executable, "-c", SAYS_SO], 10_000, "all of it")
+BREAKS = Peer("breaks", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"], 10_000, "all of it")
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Settings]:
+    with alone(Settings()) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def found(own: Settings) -> dict[str, Any]:
+    return asyncio.run(measure(own, LOAD, print))
+
+
+def test_it_holds_and_says_what_it_measured(found: dict[str, Any]) -> None:
+    assert found["holds"]
+    assert found["live_equals_replay"]
+    assert found["facts_delivered"]["assay.verdicts.v1"] > 100
+    assert found["state_rows"] > 500
+    assert found["ratio_to_floor"] > 0
+    assert found["rss_bytes"] > 10_000_000
+
+
+def test_peers_are_compared_by_what_they_deliver(own: Settings, found: dict[str, Any]) -> None:
+    faust = next(peer for peer in PEERS if peer.name == "faust_table")
+    race = Race(own, lambda events: lines(events, *LOAD[1:]), print)
+    raced = asyncio.run(race.run([faust, CLAIMS, BREAKS]))
+    assert raced["faust_table"]["verdicts_equal"]
+    assert raced["faust_table"]["facts"] == sum(found["facts_delivered"].values())
+    assert not raced["claims"]["verdicts_equal"]
+    assert raced["breaks"]["events_per_second"] is None
+    assert "exit code 3" in raced["breaks"]["reason"]
+
+
+def test_it_does_not_hold_where_the_log_has_more_than_was_loaded() -> None:
+    with alone(Settings()) as settings:
+        asyncio.run(_more(settings))
+        assert not asyncio.run(measure(settings, LOAD, print))["holds"]
+
+
+async def _more(settings: Settings) -> None:
+    await ensure_topics(brokers_of(settings), settings)
+    await publish(brokers_of(settings), settings.kafka.partitions, lines(10, 10, 2))
