@@ -178,10 +178,18 @@ _DECIDED = ("approved", "rejected")
 
 
 def standing(row: Row) -> Standing:
-    verdict, analysis = row.verdict, row.analysis
-    golden = row.golden[1] if row.golden is not None and row.golden[0] == row.revision else None
+    return _standing(row, row.verdict, row.unsure_votes, len(row.votes))
+
+
+def _standing(row: Row, verdict: Verdict | None, unsure_votes: int, known: int) -> Standing:
+    """The row's standing, were these its verdict, its call for votes, and the number of its votes."""
+    analysis = row.analysis
     in_slice = verdict == "approved" and analysis is not None and analysis.revision == row.revision
-    return Standing(verdict, row.unsure_votes, golden, analysis if in_slice else None, row.votes, len(row.votes))
+    return Standing(verdict, unsure_votes, _golden_now(row), analysis if in_slice else None, row.votes, known)
+
+
+def _golden_now(row: Row) -> Verdict | None:
+    return row.golden[1] if row.golden is not None and row.golden[0] == row.revision else None
 
 
 _VERDICT_REACHED = TYPE_OF[e.VerdictReached]
@@ -267,7 +275,7 @@ def judgements(key: str, row: Row, said: Standing) -> list[Effect]:
     if said.verdict in _DECIDED:
         made.append(_of_writer(key, row, said.verdict))
     for vote in islice(said.votes.values(), said.known):
-        made += _of_vote(key, row, said, vote)
+        made += _of_vote(key, row, said.verdict, said.golden, vote)
     return made
 
 
@@ -275,6 +283,8 @@ def _judged(change: _Change) -> list[Effect]:
     """Judgements taken back, then judgements made."""
     key, row = change.key, change.row
     old, new = judgements(key, row, change.before), judgements(key, row, change.after)
+    if not old:
+        return new
     gone = [one._replace(data={**one.data, "change": -1}) for one in old if one not in new]
     return gone + [one for one in new if one not in old]
 
@@ -292,17 +302,16 @@ def _of_writer(key: str, row: Row, outcome: str) -> Effect:
     return Effect(JUDGEMENTS.name, row.writer, _JUDGEMENT_SCORED, data)
 
 
-def _of_vote(key: str, row: Row, said: Standing, vote: Vote) -> list[Effect]:
+def _of_vote(key: str, row: Row, verdict: Verdict | None, golden: Verdict | None, vote: Vote) -> list[Effect]:
     if not counts(row, vote):
         return []
     made: list[Effect] = []
-    if said.verdict in _DECIDED:
-        agreed = vote.good == (said.verdict == "approved")
-        made.append(_of_voter(key, row, vote, "agreed" if agreed else "disagreed"))
-        made[0].data["verdict"] = said.verdict
-    if said.golden is not None:
-        right = vote.good == (said.golden == "approved")
-        made.append(_of_voter(key, row, vote, "golden_right" if right else "golden_wrong"))
+    if verdict in _DECIDED:
+        agreed = _of_voter(key, row, vote, "agreed" if vote.good == (verdict == "approved") else "disagreed")
+        agreed.data["verdict"] = verdict
+        made.append(agreed)
+    if golden is not None:
+        made.append(_of_voter(key, row, vote, "golden_right" if vote.good == (golden == "approved") else "golden_wrong"))
     return made
 
 
@@ -372,20 +381,18 @@ def _analysed(row: Row, record: Record, data: e.SubmissionAnalysed) -> Refusal |
     return None
 
 
-def _voted(row: Row, record: Record, data: e.VoteCast) -> Refusal | None:
-    good, hour = (1 if data.label == "good" else 0), record.time_ms // HOUR_MILLISECONDS
+def _vote(record: Record, data: e.VoteCast) -> Vote:
+    good = 1 if data.label == "good" else 0
     # Voters are few and votes are many: one string for each voter saves half of a row's memory.
-    vote = Vote(intern(data.voter), good, data.revision, record.offset, hour, data.duration_milliseconds)
-    earlier = row.votes.get(vote.voter)
-    if earlier is not None:
-        if earlier.revision <= vote.revision:
-            row.votes = {**row.votes, vote.voter: vote}
-            recount(row)
-        return None
-    row.votes[vote.voter] = vote
-    if counts(row, vote):
-        row.live += 1
-        row.good += good
+    voter, hour = intern(data.voter), record.time_ms // HOUR_MILLISECONDS
+    return Vote(voter, good, data.revision, record.offset, hour, data.duration_milliseconds)
+
+
+def _voted(row: Row, record: Record, data: e.VoteCast) -> Refusal | None:
+    vote, earlier = _vote(record, data), row.votes.get(data.voter)
+    if earlier is None or earlier.revision <= vote.revision:
+        row.votes = {**row.votes, vote.voter: vote}
+        recount(row)
     return None
 
 
@@ -437,7 +444,7 @@ class Review:
         if type(data) is e.PolicyApplied:
             return _apply_policy(state, record, data)
         handler = HANDLERS.get(type(data))
-        return Step(state, []) if handler is None else _apply_to_row(state, record, handler)
+        return Step(state, []) if handler is None else _apply_to_row(state, record, data, handler)
 
     def pack(self, row: Row) -> Json:
         return {
@@ -481,27 +488,43 @@ class Review:
         return {project: rules_of(version, Policy(**policy)) for project, (version, policy) in packed.items()}
 
 
-def _apply_to_row(state: ReviewState, record: Record, handler: _Handler) -> ReviewStep:
+def _apply_to_row(state: ReviewState, record: Record, data: Any, handler: _Handler) -> ReviewStep:
     event = record.event
-    row = state.rows.get(event.subject)
-    fresh = row is None
+    subject = event.subject
+    row = state.rows.get(subject)
     if row is None:
-        row = Row()
-    elif event.id in row.seen:
+        return _apply_to_new(state, record, handler)
+    id_ = event.id
+    if id_ in row.seen:
         return Step(state, [], _same_id(row, record))
-    elif row.events >= MAX_EVENTS_PER_SUBMISSION:
+    if row.events >= MAX_EVENTS_PER_SUBMISSION:
         return Step(state, [], _TOO_MANY)
-    revision, before = row.revision, standing(row)
-    refusal = handler(row, record, event.data)
-    if refusal is not None:
-        return Step(state, [], refusal)
-    if fresh:
-        state.rows[event.subject] = row
+    if handler is _voted and data.voter not in row.votes:
+        effects = _first_vote(state, subject, record, row, data)
+    else:
+        revision, before = row.revision, standing(row)
+        refusal = handler(row, record, data)
+        if refusal is not None:
+            return Step(state, [], refusal)
+        effects = _settle(state, record, row, revision, before)
     row.offset = record.offset
     row.events += 1
-    row.seen += _mark(record)
-    state.touched[event.subject] = None
-    return Step(state, _settle(state, record, row, revision, before))
+    row.seen += f"{id_}:{record.digest:x} "
+    state.touched[subject] = None
+    return Step(state, effects)
+
+
+def _apply_to_new(state: ReviewState, record: Record, handler: _Handler) -> ReviewStep:
+    """The first event of a submission: it decides nothing, so that nothing need be compared."""
+    row = Row()
+    refusal = handler(row, record, record.event.data)
+    if refusal is not None:
+        return Step(state, [], refusal)
+    subject = record.event.subject
+    state.rows[subject] = row
+    state.touched[subject] = None
+    row.offset, row.events, row.seen = record.offset, 1, _mark(record)
+    return Step(state, [_of_writer(subject, row, "submitted")] if row.revision else [])
 
 
 _TOO_MANY = Refusal("too_many_events", f"more than {MAX_EVENTS_PER_SUBMISSION} events on one submission")
@@ -524,8 +547,6 @@ def _settle(state: ReviewState, record: Record, row: Row, revision: int, before:
     rules = state.control.get(row.project, DEFAULT_RULES)
     may_turn = kind is e.VoteRetracted or bool(rules.policy.late_votes_reopen)
     decide(row, rules, record.offset, may_turn)
-    if row.votes is before.votes and len(row.votes) > before.known and row.verdict == before.verdict:
-        return _vote_added(key, row, before)
     after = standing(row)
     settled = _SETTLED.get(kind)
     if settled is not None:
@@ -544,10 +565,20 @@ def _settle(state: ReviewState, record: Record, row: Row, revision: int, before:
     return _difference(change)
 
 
-def _vote_added(key: str, row: Row, before: Standing) -> list[Effect]:
-    """The common case, and what `_difference` would say: nothing changed but that a vote was added."""
-    judged = _of_vote(key, row, before, next(reversed(row.votes.values())))
-    if row.unsure_votes and row.unsure_votes != before.unsure_votes:
+def _first_vote(state: ReviewState, key: str, record: Record, row: Row, data: e.VoteCast) -> list[Effect]:
+    """A voter's first vote on the row, as nearly every event is one: only what a vote can change is looked at."""
+    vote, verdict, unsure_votes = _vote(record, data), row.verdict, row.unsure_votes
+    row.votes[vote.voter] = vote
+    if counts(row, vote):
+        row.live += 1
+        row.good += vote.good
+    rules = state.control.get(row.project, DEFAULT_RULES)
+    decide(row, rules, record.offset, rules.policy.late_votes_reopen)
+    if row.verdict != verdict:
+        before = _standing(row, verdict, unsure_votes, len(row.votes) - 1)
+        return _difference(_Change(key, row, row.revision, before, standing(row), "voted"))
+    judged = [] if verdict is None and row.golden is None else _of_vote(key, row, verdict, _golden_now(row), vote)
+    if row.unsure_votes and row.unsure_votes != unsure_votes:
         return [_requested(key, row), *judged]
     return judged
 
