@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 _LAST_MILLISECOND = (1 << 48) - 1
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -38,9 +39,17 @@ def _home(projection: str, partition: int) -> int:
     return _hash(b"%b/%d" % (projection.encode(), partition))
 
 
-#: Time part, hash, and what all ids of the first 2^24 effects share, with the number that their last digits begin at.
-Stem = tuple[str, int, str, int]
-_LAST_DIGITS = (1 << 24) - 1
+class Stem(NamedTuple):
+    """What the ids of all effects of one record share: all but the last digits, which count up from `last`."""
+
+    time_part: str
+    hashed: int
+    front: str
+    last: int
+
+
+#: The lower 62 bits of a hash are 38 to which the offset is added, and 24 to which the index is.
+_MIDDLE, _LAST_DIGITS = (1 << 38) - 1, (1 << 24) - 1
 
 
 def derived_stem(time_ms: int, projection: str, partition: int, offset: int) -> Stem:
@@ -50,7 +59,9 @@ def derived_stem(time_ms: int, projection: str, partition: int, offset: int) -> 
     have one id (up to 2^38 offsets of 2^24 effects), and it costs no hash a record.
     """
     time_part, hashed = _time_part(time_ms), _home(projection, partition) + (offset << 24)
-    return time_part, hashed, _assembled(time_part, hashed)[:-6], hashed & _LAST_DIGITS
+    low = 1 << 39 | hashed >> 24 & _MIDDLE
+    front = f"{time_part}{hashed >> 62 & 0xFFF:03x}-{low >> 24:04x}-{low & _LAST_DIGITS:06x}"
+    return Stem(time_part, hashed, front, hashed & _LAST_DIGITS)
 
 
 def derived_id(stem: Stem, index: int) -> str:

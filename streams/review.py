@@ -573,7 +573,7 @@ def _first_vote(state: ReviewState, key: str, record: Record, row: Row, data: e.
         row.live += 1
         row.good += vote.good
     rules = state.control.get(row.project, DEFAULT_RULES)
-    decide(row, rules, record.offset, rules.policy.late_votes_reopen)
+    decide(row, rules, record.offset, bool(rules.policy.late_votes_reopen))
     if row.verdict != verdict:
         before = _standing(row, verdict, unsure_votes, len(row.votes) - 1)
         return _difference(_Change(key, row, row.revision, before, standing(row), "voted"))
