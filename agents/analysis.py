@@ -13,6 +13,7 @@ import uuid_utils
 
 from agents.clients import Producer, new_producer
 from agents.embedding import Analysis, Embedder, load_embedder
+from agents.partition import Status
 from agents.publishing import Publisher, delivered, fact_headers
 from agents.settings import WorkerSettings
 from schemas import events as e
@@ -92,6 +93,13 @@ class AnalysisRunner:
 
     async def keep(self, partitions: set[int]) -> None:
         """Nothing is held between batches."""
+
+    async def revoke(self) -> None:
+        """A batch is acknowledged once it is done."""
+
+    def status(self) -> list[Status]:
+        """There is no state to recover."""
+        return []
 
     async def close(self) -> None:
         if self._producer is not None:

@@ -1,40 +1,53 @@
 """The Faust app: `faust -A agents.app worker` runs the agents that `ASSAY_WORKER__AGENTS` names."""
 
+import asyncio
+import contextlib
 import gc
-import logging
-import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import faust
 import structlog
+from faust.types import TP
 
-from agents.readiness import ready
+from agents.condition import Condition
+from agents.health import Health
 from agents.settings import WorkerSettings
+from agents.stopping import Worker, end_process, leave
 from agents.topology import AGENT_BY_NAME, Agent, AgentRunner
 from agents.transport import SCHEME, BatchSchema
+from agents.watchdog import Standstill, Watchdog
 
-log = structlog.get_logger(__name__)
-
-#: Faults that only a restart can cure. The supervisor restarts a worker that ends with it.
-EXIT_FATAL = 70
-
-
-def end_process(error: BaseException) -> None:
-    """End before anything is acknowledged that was not handled; Faust's own way out would wait for those."""
-    log.error("worker stops", error=repr(error), hint="what was not acknowledged is handled after a restart")
-    logging.shutdown()
-    sys.stderr.flush()
-    os._exit(EXIT_FATAL)
+#: How long a rebalance waits for what is folded to become durable; all members wait for each.
+REVOKE_SECONDS = 5.0
 
 
 class App(faust.App):
-    """A Faust app that makes its own folder, and spares the garbage collector."""
+    """A Faust app that makes its own folder, spares the garbage collector, and watches itself."""
+
+    condition: Condition
+    watchdog: Watchdog
+    health: Health | None = None
 
     async def on_first_start(self) -> None:
         _prepare_process(Path(self.conf.datadir))
+        if self.health is not None:
+            self.health.start()
+        self.add_future(self.condition.beat())
+        self.add_future(self._watch())
         await super().on_first_start()
+
+    async def on_stop(self) -> None:
+        self.condition.stopping = True
+        await super().on_stop()
+
+    async def _watch(self) -> None:
+        try:
+            await self.watchdog.run()
+        except Standstill as error:
+            end_process(error)
 
 
 def _prepare_process(home: Path) -> None:
@@ -44,8 +57,8 @@ def _prepare_process(home: Path) -> None:
     gc.set_threshold(500_000, 20, 100)
 
 
-def create_app(settings: WorkerSettings) -> faust.App:
-    """An app with these agents."""
+def create_app(settings: WorkerSettings, agents: Sequence[Agent] | None = None) -> App:
+    """An app with these agents; without them, with those that the settings name."""
     app = App(
         settings.group,
         broker=[f"{SCHEME}://{address}" for address in settings.brokers.split(",")],
@@ -61,19 +74,25 @@ def create_app(settings: WorkerSettings) -> faust.App:
         broker_session_timeout=10.0,
         broker_heartbeat_interval=2.0,
         broker_rebalance_timeout=20.0,
+        # Nothing is fetched while a recovery is under way, however long; that it moves is the watchdog's to see.
+        broker_max_poll_interval=86_400.0,
         stream_buffer_maxsize=4,
+        # What is folded is flushed at a revocation and at a stop; waiting for all that is in a buffer has no bound.
+        stream_wait_empty=False,
         web_enabled=bool(settings.web_port),
         web_port=settings.web_port or 6066,
         web_in_thread=False,
+        Worker=Worker,
     )
-    for name in settings.names:
-        _add(app, AGENT_BY_NAME[name], settings)
-    app.on_partitions_assigned.connect(_tell_ready, weak=False)
-    app.on_rebalance_complete.connect(_tell_ready, weak=False)
+    running = {agent: _add(app, agent, settings) for agent in agents or [AGENT_BY_NAME[name] for name in settings.names]}
+    app.condition = Condition(list(running.values()))
+    app.watchdog = Watchdog(settings, lambda: app.condition.assigned or frozenset(), app.condition.recovered)
+    _follow_rebalances(app, running)
+    _serve_health(app, settings)
     return app
 
 
-def _add(app: faust.App, agent: Agent, settings: WorkerSettings) -> None:
+def _add(app: App, agent: Agent, settings: WorkerSettings) -> AgentRunner:
     runner = agent.runner(settings, end_process)
     topic = app.topic(agent.source.name, schema=BatchSchema())
 
@@ -81,29 +100,49 @@ def _add(app: faust.App, agent: Agent, settings: WorkerSettings) -> None:
         await runner.run(stream.noack().events())
 
     app.agent(topic, name=agent.name, concurrency=1)(handle)
-    _follow_rebalances(app, agent, runner)
+    return runner
 
 
-def _follow_rebalances(app: faust.App, agent: Agent, runner: AgentRunner) -> None:
-    async def on_assigned(_: Any, /, *arguments: Any, signal: Any = None, **__: Any) -> None:
-        assigned = arguments[0]
-        await runner.keep({tp.partition for tp in assigned if tp.topic == agent.source.name})
+def _follow_rebalances(app: App, running: Mapping[Agent, AgentRunner]) -> None:
+    async def on_revoked(*_: Any, **__: Any) -> None:
+        flushing = [asyncio.ensure_future(runner.revoke()) for runner in running.values()]
+        with contextlib.suppress(TimeoutError):
+            # A flush that takes longer goes on, and may find its partition fenced off; its batches are handed out again.
+            async with asyncio.timeout(REVOKE_SECONDS):
+                await asyncio.shield(asyncio.gather(*flushing))
+                await app.consumer.commit()
+
+    async def on_assigned(_: Any, /, *arguments: Any, **__: Any) -> None:
+        assigned: set[TP] = arguments[0]
+        for agent, runner in running.items():
+            await runner.keep({tp.partition for tp in assigned if tp.topic == agent.source.name})
+        app.condition.assigned = frozenset((tp.topic, tp.partition) for tp in assigned)
 
     async def on_shutdown(*_: Any, **__: Any) -> None:
-        await runner.close()
+        await asyncio.gather(*(runner.close() for runner in running.values()))
 
+    app.on_partitions_revoked.connect(on_revoked, weak=False)
     app.on_partitions_assigned.connect(on_assigned, weak=False)
     app.on_before_shutdown.connect(on_shutdown, weak=False)
 
 
-async def _tell_ready(*_: Any, **__: Any) -> None:
-    ready()
+def _serve_health(app: App, settings: WorkerSettings) -> None:
+    if settings.health_port:
+        report = lambda: app.condition.report(app.watchdog.seen)  # noqa: E731
+        app.health = Health(settings.health_host, settings.health_port, report)
 
 
-def run(settings: WorkerSettings, loglevel: str) -> None:
+def run(settings: WorkerSettings, loglevel: str) -> NoReturn:
     """Run these agents until SIGTERM or SIGINT, then finish, flush, commit and leave; ends the process."""
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    faust.Worker(create_app(settings), loglevel=loglevel, quiet=True, redirect_stdouts=False).execute_from_commandline()
+    run_app(create_app(settings), loglevel)
+
+
+def run_app(app: App, loglevel: str) -> NoReturn:
+    try:
+        Worker(app, loglevel=loglevel, quiet=True, redirect_stdouts=False).execute_from_commandline()
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else int(end.code is not None))
 
 
 app = create_app(WorkerSettings.from_environment())

@@ -1,7 +1,7 @@
 """A stretch of one partition's log, read without a group: recovery, replay and verify use it."""
 
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
 
@@ -14,8 +14,8 @@ async def read_range(brokers: str, place: Place, start: int, end: int) -> AsyncG
     if start >= end:
         return
     consumer = new_consumer(brokers)
-    await consumer.start()
     try:
+        await consumer.start()
         partition = TopicPartition(*place)
         consumer.assign([partition])
         consumer.seek(partition, start)
@@ -25,5 +25,25 @@ async def read_range(brokers: str, place: Place, start: int, end: int) -> AsyncG
             start = await consumer.position(partition)
             if records:
                 yield [record for record in records if record.offset < end]
+    finally:
+        await consumer.stop()
+
+
+class Extent(NamedTuple):
+    """One partition of a log: the first offset that it has, the next that it will get, and where a group goes on."""
+
+    first: int
+    end: int
+    committed: int
+
+
+async def extents(brokers: str, group: str, places: Iterable[Place]) -> dict[Place, Extent]:
+    """Ask for these partitions without joining the group; it goes on at 0 where it has committed nothing."""
+    asked = [TopicPartition(*place) for place in places]
+    consumer = new_consumer(brokers, group_id=group)
+    try:
+        await consumer.start()
+        first, end = await consumer.beginning_offsets(asked), await consumer.end_offsets(asked)
+        return {(at.topic, at.partition): Extent(first[at], end[at], await consumer.committed(at) or 0) for at in asked}
     finally:
         await consumer.stop()

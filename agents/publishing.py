@@ -1,6 +1,7 @@
 """Facts to Kafka at speed: batches built here, deliveries awaited by whoever acknowledges."""
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -26,7 +27,7 @@ class Publisher:
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
         self._open: dict[Place, Batch] = {}
-        self._full: list[tuple[Place, Batch]] = []
+        self._full: deque[tuple[Place, Batch]] = deque()
         self._sent: list[asyncio.Future[Any]] = []
         #: Two senders at once would put batches of one partition out of order.
         self._sending = asyncio.Lock()
@@ -46,9 +47,11 @@ class Publisher:
     async def send(self) -> None:
         """Hand full batches to the producer; waits while its buffer is full."""
         async with self._sending:
-            full, self._full = self._full, []
-            for (topic, partition), batch in full:
+            while self._full:
+                # Taken out once it is handed over: whoever waits here may be cancelled.
+                (topic, partition), batch = self._full[0]
                 self._sent.append(await self._producer.send_batch(batch, topic, partition=partition))
+                self._full.popleft()
 
     async def send_all(self) -> list[asyncio.Future[Any]]:
         """Hand over everything; the futures of all deliveries since the last call."""

@@ -6,42 +6,34 @@ batch acknowledged. A crash in between repeats effects (their ids and origins ar
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterable, Callable
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterable, Callable, Coroutine
+from typing import Any
 
 import structlog
+from aiokafka.errors import ProducerFenced
 
 from agents.clients import Producer, new_producer
 from agents.log_reading import read_range
+from agents.partition import Flush, Partition, Status
 from agents.publishing import Publisher, delivered, fact_headers, partition_of
 from agents.quarantine import Quarantine, TooManyRefused
+from agents.recovery import restore
 from agents.settings import WorkerSettings
-from agents.state_log import Row, StateLog
+from agents.state_log import StateLog
 from schemas.wire import Undecodable
-from streams.projection import CONTROL_KEY, AnyProjection, AnyState, Effect, Record, facts, record_of, restore, row_bytes
+from streams.projection import AnyProjection, Effect, Record, facts, record_of
 
 log = structlog.get_logger(__name__)
 
-
-class Partition:
-    """One partition's state in memory, where its rows go, and the batches not acknowledged yet."""
-
-    def __init__(self, state: AnyState, rows: StateLog) -> None:
-        self.state = state
-        self.rows = rows
-        #: Until then its rows are being opened, and whoever opens them closes them.
-        self.opened = False
-        #: The last offset that was looked at; the state's own position leaves out what is no event.
-        self.read = state.position
-        self.unacknowledged: list[Any] = []
+#: Partitions recovered at the same time: each holds a fetch in memory.
+RECOVERIES = 4
+#: How often a recovery says how far it is.
+PROGRESS_SECONDS = 1.0
+TOLD = ("agent", "partition", "state", "rows_read", "rows_expected", "log_have", "log_need", "eta_seconds")
 
 
-class Flush(NamedTuple):
-    """What one partition has to make durable, as of one instant between two batches."""
-
-    partition: Partition
-    rows: list[Row]
-    events: list[Any]
+class Fenced(Exception):
+    """Another worker has opened a state log that the group gave to this one."""
 
 
 class Runner:
@@ -59,8 +51,17 @@ class Runner:
         self._quarantine: Quarantine
         self._flushing: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
-        #: Held while rows are written, so that no partition is let go in between.
+        #: Wakes the flush before its time.
+        self._wake = asyncio.Event()
+        #: Set by every flush: what waits for room looks again.
+        self._relieved = asyncio.Event()
+        #: Bytes of records in the flush under way.
+        self._in_flush = 0
+        #: Held while rows are written, so that no state log is closed in between.
         self._lock = asyncio.Lock()
+        self._recovering = asyncio.Semaphore(RECOVERIES)
+        #: What goes on beside: recoveries, their progress, and the closing of what was given away.
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, stream: AsyncIterable[Any]) -> None:
         """Handle a stream of Faust events whose values are batches, until it ends.
@@ -71,22 +72,25 @@ class Runner:
             async for event in stream:
                 await self.process(event)
         except Exception as error:
-            if not self._closing.is_set():  # after that nothing is acknowledged any more
-                self._fatal(error)
+            self._fail(error)
 
     async def process(self, event: Any) -> None:
-        """Fold one batch and hand its effects to the producer; it is acknowledged after the next flush."""
-        await self._start()
+        """Fold one batch and hand its effects to the producer; it is acknowledged after the next flush.
+
+        A batch of a partition that is not ours (any more) is left alone: whoever owns it is handed it again.
+        """
+        await self._room()
         records = event.value
         partition = await self._partition(records[0])
         if partition is None:
             return
         self._fold(partition, records)
         partition.unacknowledged.append(event)
-        await self._publisher.send()
-        await self._check_refusals(records)
+        await self._folded(partition, records)
 
-    async def _check_refusals(self, records: list[Any]) -> None:
+    async def _folded(self, partition: Partition, records: list[Any]) -> None:
+        partition.bytes += sum(len(record.value or b"") for record in records)
+        await self._publisher.send()
         try:
             self._quarantine.check(records)
         except TooManyRefused:
@@ -94,22 +98,51 @@ class Runner:
             await delivered(await self._publisher.send_all())
             raise
 
+    def status(self) -> list[Status]:
+        """How far each partition is. May be called from another thread."""
+        return [partition.status() for partition in list(self._partitions.values())]
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._closing.is_set():  # after that nothing is acknowledged any more
+            self._fatal(error)
+
+    # --- whose partitions ----------------------------------------------------------------------
+
     async def keep(self, partitions: set[int]) -> None:
-        """After a rebalance: forget the partitions that are no longer ours."""
-        async with self._lock:
-            for number in [number for number in self._partitions if number not in partitions]:
-                partition = self._partitions.pop(number)
-                if partition.opened:
-                    await partition.rows.close()
+        """After a rebalance: forget the partitions that are no longer ours, and begin to recover the new ones."""
+        for number in self._partitions.keys() - partitions:
+            self._let_go(self._partitions[number])
+        if partitions:
+            await self._start()
+        for number in sorted(partitions):
+            if number in self._partitions:
+                self._partitions[number].revoked = False
+            else:
+                self._take(number)
+
+    async def revoke(self) -> None:
+        """Before a rebalance: make durable what is folded, so that the next owner has little to do."""
+        for partition in self._partitions.values():
+            partition.revoked = True
+        try:
+            if self._flushing is not None:
+                await self.flush()
+        except Exception as error:
+            self._fail(error)
 
     async def close(self) -> None:
         """Flush what is folded, then let go of every partition."""
         self._closing.set()
+        self._wake.set()
+        self._relieved.set()
+        for partition in self._partitions.values():
+            self._stop_recovery(partition)
         if self._flushing is not None:
             # Never cancelled: the next flush would write a position past rows that this one had yet to write.
             await self._flushing
             await self.flush()
         await self.keep(set())
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._producer is not None:
             await self._producer.stop()
 
@@ -122,47 +155,105 @@ class Runner:
         self._publisher = Publisher(self._producer)
         self._quarantine = Quarantine(self._publisher, self.projection.name, self._settings.quarantine_limit)
         self._flushing = asyncio.create_task(self._flush_forever())
+        self._beside(self._tell_progress())
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _take(self, number: int) -> None:
+        rows = StateLog(self._settings.brokers, self.projection, number)
+        partition = self._partitions[number] = Partition(self.projection, number, rows)
+        partition.recovery = self._beside(self._recover(partition))
+
+    def _let_go(self, partition: Partition) -> None:
+        """Forget it at once; nothing of it is acknowledged any more. Its log closes when no flush needs it."""
+        del self._partitions[partition.number]
+        self._stop_recovery(partition)
+        self._beside(self._close_rows(partition))
+
+    def _stop_recovery(self, partition: Partition) -> None:
+        partition.settled.set()
+        if partition.recovery is not None:
+            partition.recovery.cancel()
+
+    async def _close_rows(self, partition: Partition) -> None:
+        if partition.recovery is not None:
+            await asyncio.wait([partition.recovery])
+        async with self._lock:
+            await partition.rows.close()
+
+    def _is_ours(self, partition: Partition) -> bool:
+        return self._partitions.get(partition.number) is partition
+
+    def _fenced(self, partition: Partition) -> None:
+        """Another worker has opened the state log. Between a revocation and the next assignment it may: what we have
+        of the partition is void. At any other time one of us does not know the group, and it may be us."""
+        if not self._is_ours(partition):
+            return
+        if not partition.revoked:
+            self._fail(Fenced(f"{self.projection.name}, partition {partition.number}: another worker opened its state rows"))
+        self._let_go(partition)
 
     # --- recovery ------------------------------------------------------------------------------
 
+    async def _recover(self, partition: Partition) -> None:
+        try:
+            async with self._recovering:
+                goes_on = await restore(self._settings.brokers, self._settings.group, partition)
+                partition.stage = "catching up"
+                await self._catch_up(partition, goes_on)
+            partition.stage = "live"
+            log.info("recovered", agent=self.projection.name, partition=partition.number, rows=len(partition.state.rows))
+        except ProducerFenced:
+            self._fenced(partition)
+        except Exception as error:
+            self._fail(error)
+        finally:
+            partition.settled.set()
+
     async def _partition(self, first: Any) -> Partition | None:
-        """The partition of this record, folded up to it; None if it was given away meanwhile."""
-        number = first.partition
-        partition = self._partitions.get(number)
+        """The partition of this record, folded up to it; None if it is not ours, or not any more."""
+        partition = self._partitions.get(first.partition)
         if partition is None:
-            rows = StateLog(self._settings.brokers, self.projection, number)
-            partition = self._partitions[number] = Partition(self.projection.empty(), rows)
-            await self._recover(partition, first)
-        if self._is_ours(number, partition):
-            await self._catch_up(partition, first)
-        return partition if self._is_ours(number, partition) else None
+            return None
+        await partition.settled.wait()
+        if self._is_live(partition):
+            await self._catch_up(partition, first.offset)
+        return partition if self._is_live(partition) else None
 
-    def _is_ours(self, number: int, partition: Partition) -> bool:
-        return self._partitions.get(number) is partition
+    def _is_live(self, partition: Partition) -> bool:
+        return self._is_ours(partition) and partition.stage == "live" and not self._closing.is_set()
 
-    async def _recover(self, partition: Partition, first: Any) -> None:
-        found = await partition.rows.open()
-        if not self._is_ours(first.partition, partition):
-            await partition.rows.close()
-            return
-        partition.opened = True
-        partition.state = restore(self.projection, ((key.decode(), value) for key, value in found.items()))
-        partition.read = position = partition.state.position
-        behind = max(0, first.offset - position - 1)
-        log.info("recovered", projection=self.projection.name, partition=first.partition, rows=len(found), behind=behind)
-
-    async def _catch_up(self, partition: Partition, first: Any) -> None:
-        """Fold the log up to the record at hand: the tail after a recovery, which is all of it where the state topic
-        was lost, and what another worker folded while this one slept through two rebalances."""
-        place = (first.topic, first.partition)
-        missed = read_range(self._settings.brokers, place, partition.read + 1, first.offset)
+    async def _catch_up(self, partition: Partition, end: int) -> None:
+        """Fold the log up to where the group goes on: the tail after a recovery, which is all of it where the state
+        topic was lost, and what another worker folded while this one slept through two rebalances. Flushes go on
+        meanwhile, so that no transaction grows with the log."""
+        partition.catching_up.began(partition.read + 1, end)
+        place = (self.projection.source.name, partition.number)
+        missed = read_range(self._settings.brokers, place, partition.read + 1, end)
         async with contextlib.aclosing(missed):
             async for records in missed:
-                if not self._is_ours(first.partition, partition):
+                await self._room()
+                if self._closing.is_set() or not self._is_ours(partition):
                     return
                 self._fold(partition, records)
-                await self._publisher.send()
-                await self._check_refusals(records)
+                await self._folded(partition, records)
+                partition.catching_up.have = partition.read + 1
+
+    async def _tell_progress(self) -> None:
+        """Says every second how far a recovery is that takes longer than that."""
+        before: set[int] = set()
+        while not self._closing.is_set():
+            found = [status for status in self.status() if status.state != "live"]
+            for status in found:
+                if status.partition in before:
+                    log.info("recovering", **{name: getattr(status, name) for name in TOLD})
+            before = {status.partition for status in found}
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), PROGRESS_SECONDS)
 
     # --- folding -------------------------------------------------------------------------------
 
@@ -198,7 +289,8 @@ class Runner:
         try:
             while not self._closing.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._closing.wait(), self._settings.flush_seconds)
+                    await asyncio.wait_for(self._wake.wait(), self._settings.flush_seconds)
+                self._wake.clear()
                 await self.flush()
         except Exception as error:
             self._fatal(error)
@@ -206,18 +298,34 @@ class Runner:
     async def flush(self) -> None:
         """Make everything folded so far durable and acknowledge it. Folding goes on meanwhile."""
         async with self._lock:
-            flushes = [self._snapshot(partition) for partition in self._partitions.values() if partition.unacknowledged]
+            flushes = [partition.snapshot() for partition in self._partitions.values() if partition.is_dirty]
+            self._in_flush = sum(flush.bytes for flush in flushes)
             await delivered(await self._publisher.send_all())
             for flush in flushes:
-                await flush.partition.rows.write(flush.rows)
-                for event in flush.events:
-                    event.ack()
+                await self._write(flush)
+            self._in_flush = 0
+        self._relieved.set()
 
-    def _snapshot(self, partition: Partition) -> Flush:
-        """The rows changed since the last flush, encoded now: no await between them and the position they carry."""
-        state = partition.state
-        rows = [(key.encode(), row_bytes(self.projection, state, key)) for key in state.touched]
-        rows.append((CONTROL_KEY.encode(), row_bytes(self.projection, state, CONTROL_KEY)))
-        state.touched = {}
-        events, partition.unacknowledged = partition.unacknowledged, []
-        return Flush(partition, rows, events)
+    async def _write(self, flush: Flush) -> None:
+        try:
+            await flush.partition.rows.write(flush.rows)
+        except ProducerFenced:
+            self._fenced(flush.partition)
+            return
+        flush.partition.flushed(flush.position)
+        for event in flush.events:
+            event.ack()
+
+    async def _room(self) -> None:
+        """Wait while as much is folded and not durable as may be. A flush that stalls so stops the folding, Faust's
+        buffer fills, and the partitions are paused."""
+        while self._is_full() and not self._closing.is_set():
+            self._relieved.clear()
+            self._wake.set()
+            await self._relieved.wait()
+
+    def _is_full(self) -> bool:
+        partitions = self._partitions.values()
+        held = self._in_flush + sum(partition.bytes for partition in partitions)
+        rows = sum(len(partition.state.touched) for partition in partitions)
+        return held >= self._settings.unflushed_bytes or rows >= self._settings.unflushed_rows

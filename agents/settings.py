@@ -15,8 +15,13 @@ class WorkerOptions(BaseModel):
     agents: str = Field("review,annotators,diversity", description="which agents of agents/topology.py run, by name")
     flush_seconds: float = Field(1.0, gt=0, le=60, description="how long folded state may wait for its state rows")
     batch_records: int = Field(4_000, ge=1, le=100_000, description="records handed over in one batch, at most")
+    unflushed_bytes: int = Field(256 << 20, ge=1, description="records folded and not yet durable, above which folding waits")
+    unflushed_rows: int = Field(200_000, ge=1, description="state rows changed and not yet written, above which folding waits")
+    standstill_seconds: float = Field(120.0, gt=0, description="how long a commit may stand still before work: then exit 70")
     quarantine_limit: int = Field(10_000, ge=0, description="records that one run may quarantine before it stops")
     embedder: str = Field("minilm", pattern="^(minilm|hashing)$", description="what the analysis agent embeds with")
+    health_host: str = Field("127.0.0.1", description="address on which /livez and /readyz answer")
+    health_port: int = Field(0, ge=0, le=65_535, description="port of /livez and /readyz; 0 is off")
     web_port: int = Field(0, ge=0, le=65_535, description="port of Faust's own web view; 0 is off")
 
     @property

@@ -5,7 +5,7 @@ fail, so a worker that slept through a rebalance cannot put an older row over a 
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from aiokafka import TopicPartition
 
@@ -14,8 +14,13 @@ from agents.publishing import Publisher, delivered
 from streams.projection import AnyProjection, topic_of
 
 FENCE_KEY = b"~fence"
+#: Rows taken at once in a recovery, so that the event loop gets to everything else.
+READ_ROWS = 5_000
 
-Row = tuple[bytes, bytes]
+#: A key and its value; None deletes the row.
+Row = tuple[bytes, bytes | None]
+#: Told how many offsets of the topic were read, and how many there are. Compaction left some of them empty.
+Watch = Callable[[int, int], None]
 
 
 class StateLog:
@@ -26,12 +31,12 @@ class StateLog:
         self._place = (topic_of(projection).name, partition)
         self._producer = new_producer(brokers, transactional_id=f"{projection.name}-{partition}", transaction_timeout_ms=60_000)
 
-    async def open(self) -> dict[bytes, bytes]:
+    async def open(self, watch: Watch = lambda have, need: None) -> dict[bytes, bytes]:
         """Fence earlier owners, then read the newest row of every key."""
         await self._producer.start()
         fence = uuid.uuid4().bytes
         await self.write([(FENCE_KEY, fence)])
-        rows = await self._read_until(fence)
+        rows = await self._read_until(fence, watch)
         del rows[FENCE_KEY]
         return rows
 
@@ -46,18 +51,24 @@ class StateLog:
     async def close(self) -> None:
         await self._producer.stop()
 
-    async def _read_until(self, fence: bytes) -> dict[bytes, bytes]:
+    async def _read_until(self, fence: bytes, watch: Watch) -> dict[bytes, bytes]:
         """Read from the start to our own fence: an end offset may belong to a marker or to a compacted row."""
         consumer = new_consumer(self._brokers, isolation_level="read_committed")
-        await consumer.start()
         try:
+            await consumer.start()
             place = TopicPartition(*self._place)
             consumer.assign([place])
-            await consumer.seek_to_beginning(place)
+            first, end = (await consumer.beginning_offsets([place]))[place], (await consumer.end_offsets([place]))[place]
+            consumer.seek(place, first)
             rows: dict[bytes, bytes] = {}
             while rows.get(FENCE_KEY) != fence:
-                for record in (await consumer.getmany(place, timeout_ms=500)).get(place, []):
-                    rows[record.key] = record.value
+                fetched = (await consumer.getmany(place, timeout_ms=500, max_records=READ_ROWS)).get(place, [])
+                for record in fetched:
+                    if record.value is None:
+                        rows.pop(record.key, None)
+                    else:
+                        rows[record.key] = record.value
+                watch((fetched[-1].offset + 1 if fetched else await consumer.position(place)) - first, end - first)
             return rows
         finally:
             await consumer.stop()

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from agents.partition import Status
 from agents.settings import WorkerSettings
 from schemas.topics import ANNOTATORS, EVENTS, JUDGEMENTS, SLICES, VERDICTS, Topic
 from streams.catalogue import PROJECTION_BY_NAME
@@ -24,7 +25,9 @@ class AgentRunner(Protocol):
 
     async def run(self, stream: AsyncIterable[Any]) -> None: ...
     async def keep(self, partitions: set[int]) -> None: ...
+    async def revoke(self) -> None: ...
     async def close(self) -> None: ...
+    def status(self) -> list[Status]: ...
 
 
 @dataclass(frozen=True)

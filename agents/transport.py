@@ -6,7 +6,7 @@ offset commits the batch.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar, cast
 
 from faust import Schema
@@ -24,8 +24,8 @@ class BatchConsumer(Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        #: Per partition, the last offsets of the batches handed out and not yet committed, oldest first.
-        self._in_flight: dict[TP, deque[int]] = {}
+        #: Per partition, the batches handed out and not yet committed, oldest first.
+        self._in_flight: dict[TP, deque[Message]] = {}
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
         records, active = await self._wait_next_records(timeout)
@@ -40,8 +40,9 @@ class BatchConsumer(Consumer):
                 return  # a rebalance: whoever gets the partition reads these again
             if batch and (active is None or tp in active or tp in self._buffered_partitions):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-                self._in_flight.setdefault(tp, deque()).append(batch[-1].offset)
-                yield tp, self._batch_message(tp, batch, generation)
+                message = self._batch_message(tp, batch, generation)
+                self._in_flight.setdefault(tp, deque()).append(message)
+                yield tp, message
 
     async def _seek_back(self) -> None:
         """Fetched while flow was stopped: go back to the committed offsets, or these records would be skipped."""
@@ -79,17 +80,22 @@ class BatchConsumer(Consumer):
             self._unacked_messages.discard(message)
             message.acked = True
             return False
+        message.value = None  # handled; its records need not wait in memory for the commit
         return super().ack(message)
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        """Also what was acknowledged before a revocation, of which Faust's own notes are gone by then."""
+        return (tp for tp in self._in_flight if topics is None or tp in topics or tp.topic in topics)
 
     def _new_offset(self, tp: TP) -> int | None:
         """One past the last batch before the first that is not acknowledged: batches commit in order."""
-        in_flight, acked = self._in_flight.get(tp), self._acked_index[tp]
+        in_flight = self._in_flight.get(tp)
         done: int | None = None
-        while in_flight and in_flight[0] in acked:
-            done = in_flight.popleft()
-            acked.discard(done)
+        while in_flight and in_flight[0].acked:
+            done = in_flight.popleft().offset
         if done is None:
             return None
+        self._acked_index[tp] = {offset for offset in self._acked_index[tp] if offset > done}
         self._acked[tp] = [offset for offset in self._acked[tp] if offset > done]
         return done + 1
 

@@ -193,13 +193,17 @@ def restore(projection: AnyProjection, rows: Iterable[tuple[str, bytes]]) -> Any
     """The state that these stored rows were written from; of two rows with one key the later counts."""
     state = projection.empty()
     for key, value in rows:
-        packed = orjson.loads(value)
-        if key == CONTROL_KEY:
-            state.position = packed["position"]
-            state.control = projection.unpack_control(packed["control"])
-        else:
-            state.rows[key] = projection.unpack(packed)
+        restore_row(projection, state, key, orjson.loads(value))
     return state
+
+
+def restore_row(projection: AnyProjection, state: AnyState, key: str, packed: Json) -> None:
+    """Take one stored row into the state."""
+    if key == CONTROL_KEY:
+        state.position = packed["position"]
+        state.control = projection.unpack_control(packed["control"])
+    else:
+        state.rows[key] = projection.unpack(packed)
 
 
 def state_hash(projection: AnyProjection, state: AnyState) -> str:

@@ -56,7 +56,11 @@ async def _newest_rows(brokers: str, topic: str, partition: int) -> dict[bytes, 
         while await consumer.position(place) < end:
             for raw in (await consumer.getmany(place, timeout_ms=200)).get(place, []):
                 # The end is the last stable offset, where no transaction is cut; a fetch may go on into the next one.
-                if raw.offset < end:
+                if raw.offset >= end:
+                    break
+                if raw.value is None:
+                    rows.pop(raw.key, None)
+                else:
                     rows[raw.key] = raw.value
         return rows
     finally:

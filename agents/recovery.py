@@ -1,0 +1,119 @@
+"""From an assignment to a live state: the rows of the state topic, and the log where they end.
+
+State rows are disposable, the log is not: rows that cannot be read are thrown away and folded again without asking,
+and a log that lacks what the rows stand for stops the worker.
+"""
+
+import asyncio
+from itertools import islice
+
+import orjson
+import structlog
+
+from agents.log_reading import Extent, extents
+from agents.partition import Partition
+from agents.state_log import Row
+from streams.projection import CONTROL_KEY, AnyProjection, AnyState, restore_row
+
+log = structlog.get_logger(__name__)
+
+#: Rows between two looks of the event loop at everything else.
+CHUNK_ROWS = 2_000
+#: Tombstones in one transaction.
+TOMBSTONES = 100_000
+
+
+class DamagedRows(Exception):
+    """State rows that this version cannot read."""
+
+
+class LogLost(Exception):
+    """The log does not hold what the state rows were folded from, or what has to be folded next."""
+
+
+async def restore(brokers: str, group: str, partition: Partition) -> int:
+    """Open the state log, read its rows into the partition's state, and hold them against the log; returns the offset
+    where the group goes on, up to which the log has to be folded where the rows end earlier.
+
+    Raises LogLost, and ProducerFenced where another worker opens the same log at the same time.
+    """
+    found = await partition.rows.open(lambda have, need: _reading(partition, have, need))
+    try:
+        partition.state = await _restored(partition.projection, found)
+    except DamagedRows as error:
+        await _throw_away(partition, found, error)
+    partition.read = partition.durable = partition.state.position
+    place = (partition.projection.source.name, partition.number)
+    extent = (await extents(brokers, group, [place]))[place]
+    _hold_against_log(f"{place[0]}, partition {place[1]}", extent, partition.read + 1)
+    return extent.committed
+
+
+def _reading(partition: Partition, have: int, need: int) -> None:
+    if partition.stage == "opening":
+        partition.stage = "reading rows"
+        partition.reading.began(have, need)
+    partition.reading.have = have
+
+
+async def _restored(projection: AnyProjection, found: dict[bytes, bytes]) -> AnyState:
+    """The state that these rows were written from. Raises DamagedRows."""
+    state = projection.empty()
+    if found and CONTROL_KEY.encode() not in found:
+        raise DamagedRows(f"{len(found)} rows, and none with their position")
+    rows, fields = iter(found.items()), None
+    while chunk := list(islice(rows, CHUNK_ROWS)):
+        for key, value in chunk:
+            fields = _restore_row(projection, state, key, value, fields)
+        await asyncio.sleep(0)
+    return state
+
+
+def _restore_row(projection: AnyProjection, state: AnyState, key: bytes, value: bytes, fields: int | None) -> int | None:
+    """Take one row in. `fields`: how many a row has, once that is known; a row of another version has others."""
+    try:
+        name, packed = key.decode(), orjson.loads(value)
+        restore_row(projection, state, name, packed)
+        if name == CONTROL_KEY:
+            if type(state.position) is not int:
+                raise TypeError("its position is no integer")
+            return fields
+        if fields is None:
+            fields = len(projection.pack(state.rows[name]))
+        if len(packed) != fields:
+            raise ValueError(f"{len(packed)} fields, not {fields}")
+    except Exception as error:  # whatever unpacking stumbles over
+        raise DamagedRows(f"row {key!r}: {error!r}") from error
+    return fields
+
+
+async def _throw_away(partition: Partition, found: dict[bytes, bytes], error: DamagedRows) -> None:
+    """Delete all rows. A crash in between leaves rows without a position, which is damage again."""
+    log.warning(
+        "state rows are damaged: thrown away, and folded again from the log",
+        agent=partition.projection.name,
+        partition=partition.number,
+        rows=len(found),
+        found=str(error),
+    )
+    control = CONTROL_KEY.encode()
+    keys = iter(sorted(found, key=lambda key: (key != control, key)))
+    while some := list(islice(keys, TOMBSTONES)):
+        rows: list[Row] = [(key, None) for key in some]
+        await partition.rows.write(rows)
+    partition.state = partition.projection.empty()
+
+
+def _hold_against_log(where: str, extent: Extent, following: int) -> None:
+    first, end, goes_on = extent
+    if max(following, goes_on) > end:
+        known = "the state rows" if following > end else "the group's commits"
+        raise LogLost(
+            f"{known} are ahead of the log: {where} ends at offset {end}, and was folded up to {max(following, goes_on)}. "
+            f"Name the brokers that hold this log, or restore it; for a new log, begin with a new broker"
+        )
+    if first > following:
+        raise LogLost(
+            f"the log begins too late: {where} begins at offset {first}, and offset {following} has to be folded next. "
+            f"Event topics must keep everything; restore what was deleted"
+        )
