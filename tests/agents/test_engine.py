@@ -1,7 +1,6 @@
 """Workers on Apache Kafka: whatever dies when, live state is the replay of the log, and every fact is there once."""
 
 import asyncio
-import time
 from pathlib import Path
 
 from agents.log_reading import read_range
@@ -50,10 +49,10 @@ def test_kills_stops_and_rebalances_leave_live_equal_to_replay(brokers: str, tmp
     reused = [(events[5][0], "", "", changed)] if changed != events[5][3] else []
     write(brokers, [*events[30_000:45_000], *poison, *reused, *events[100:200]])
     with worker(brokers, tmp_path, "second") as second:
-        wait_until(brokers, begun, second)
+        second.wait_ready()
         with worker(brokers, tmp_path, "third") as third:
             write(brokers, events[45_000:])
-            time.sleep(3)
+            third.wait_ready()
             assert second.stop() == 0, second.log.read_text()
             settle(brokers, third)
             assert third.stop() == 0, third.log.read_text()

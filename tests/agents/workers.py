@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from agents.clients import new_producer
 from agents.publishing import Publisher, delivered, partition_of
+from agents.readiness import READY_FD
 from agents.settings import WorkerOptions
 from infra.bench.load import Line, lines
 from infra.settling import Lag, lags
@@ -33,13 +35,29 @@ class Worker:
 
     def __init__(self, brokers: str, home: Path, name: str, command: Sequence[str] = ASSAY, **told: str) -> None:
         self.log = home / f"{name}.log"
-        environment = os.environ | {"ASSAY_KAFKA__BROKERS": brokers, "ASSAY_DATA_DIR": str(home / name)} | told
+        reading, writing = os.pipe()
+        self._ready = os.fdopen(reading, "rb")
+        world = {"ASSAY_KAFKA__BROKERS": brokers, "ASSAY_DATA_DIR": str(home / name), READY_FD: str(writing)}
         with self.log.open("wb") as output:
-            self._process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(
+                command, env=os.environ | world | told, stdout=output, stderr=subprocess.STDOUT, pass_fds=[writing]
+            )
+        os.close(writing)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_ready(self) -> None:
+        """Until all of its state is recovered."""
+        said, _, _ = select.select([self._ready], [], [], DEADLINE_SECONDS)
+        assert said, self.log.read_text()
+        assert os.read(self._ready.fileno(), 1), self.log.read_text()
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+        self._ready.close()
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
