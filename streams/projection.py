@@ -84,7 +84,7 @@ class Step(NamedTuple, Generic[RowT, ControlT]):
 
 
 class Projection(Protocol[RowT, ControlT]):
-    """A named, versioned pure fold. `pack` gives a JSON object from which `unpack` gives an equal row."""
+    """A named, versioned pure fold. `pack` gives what JSON can hold, from which `unpack` gives an equal row."""
 
     name: str
     version: int
@@ -92,8 +92,8 @@ class Projection(Protocol[RowT, ControlT]):
 
     def empty(self) -> State[RowT, ControlT]: ...
     def apply(self, state: State[RowT, ControlT], record: Record) -> Step[RowT, ControlT]: ...
-    def pack(self, row: RowT) -> Json: ...
-    def unpack(self, packed: Json) -> RowT: ...
+    def pack(self, row: RowT) -> Any: ...
+    def unpack(self, packed: Any) -> RowT: ...
     def pack_control(self, control: ControlT) -> Json: ...
     def unpack_control(self, packed: Json) -> ControlT: ...
 
@@ -183,7 +183,7 @@ def replay(
 
 
 def row_bytes(projection: AnyProjection, state: AnyState, key: str) -> bytes:
-    """One state row as it is stored: a JSON object with the offset that it was folded up to."""
+    """One state row as it is stored: JSON with the offset that it was folded up to."""
     if key == CONTROL_KEY:
         return orjson.dumps({"position": state.position, "control": projection.pack_control(state.control)})
     return orjson.dumps(projection.pack(state.rows[key]))

@@ -430,7 +430,7 @@ class Review:
     """The projection of `assay.events.v1` by submission."""
 
     name = "review"
-    version = 1
+    version = 2
     source = EVENTS
 
     def empty(self) -> ReviewState:
@@ -446,39 +446,60 @@ class Review:
         handler = HANDLERS.get(type(data))
         return Step(state, []) if handler is None else _apply_to_row(state, record, data, handler)
 
-    def pack(self, row: Row) -> Json:
-        return {
-            "offset": row.offset,
-            "project": row.project,
-            "kind": row.kind,
-            "writer": row.writer,
-            "slice": row.slice,
-            "prompt": row.prompt,
-            "revision": row.revision,
-            "hour": row.hour,
-            "withdrawn": row.withdrawn,
-            "votes": [tuple(vote) for vote in row.votes.values()],
-            "live": row.live,
-            "good": row.good,
-            "golden": row.golden,
-            "analysis": None if row.analysis is None else tuple(row.analysis),
-            "verdict": row.verdict,
-            "reached": row.reached,
-            "decided_under": row.decided_under,
-            "log_odds": row.log_odds,
-            "unsure_votes": row.unsure_votes,
-            "events": row.events,
-            "seen": row.seen,
-        }
+    def pack(self, row: Row) -> list[Any]:
+        """In the order of `Row`'s fields; an object would name them a million times, at twice the bytes and time."""
+        return [
+            row.offset,
+            row.project,
+            row.kind,
+            row.writer,
+            row.slice,
+            row.prompt,
+            row.revision,
+            row.hour,
+            row.withdrawn,
+            [tuple(vote) for vote in row.votes.values()],
+            row.live,
+            row.good,
+            row.golden,
+            None if row.analysis is None else tuple(row.analysis),
+            row.verdict,
+            row.reached,
+            row.decided_under,
+            row.log_odds,
+            row.unsure_votes,
+            row.events,
+            row.seen,
+        ]
 
-    def unpack(self, packed: Json) -> Row:
-        row = Row()
-        for name, value in packed.items():
-            setattr(row, name, value)
-        votes = [Vote(intern(voter), *rest) for voter, *rest in packed["votes"]]
-        row.votes = {vote.voter: vote for vote in votes}
-        row.golden = None if packed["golden"] is None else (packed["golden"][0], packed["golden"][1])
-        row.analysis = None if packed["analysis"] is None else Analysis(*packed["analysis"])
+    def unpack(self, packed: list[Any]) -> Row:
+        row = Row.__new__(Row)
+        (
+            row.offset,
+            row.project,
+            row.kind,
+            row.writer,
+            row.slice,
+            row.prompt,
+            row.revision,
+            row.hour,
+            row.withdrawn,
+            votes,
+            row.live,
+            row.good,
+            golden,
+            analysis,
+            row.verdict,
+            row.reached,
+            row.decided_under,
+            row.log_odds,
+            row.unsure_votes,
+            row.events,
+            row.seen,
+        ) = packed
+        row.votes = {vote[0]: Vote(intern(vote[0]), *vote[1:]) for vote in votes}
+        row.golden = None if golden is None else (golden[0], golden[1])
+        row.analysis = None if analysis is None else Analysis(*analysis)
         return row
 
     def pack_control(self, control: Control) -> Json:

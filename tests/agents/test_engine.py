@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import orjson
+
 from agents.log_reading import read_range
 from infra.kafka.reading import ends
 from infra.kafka.topics import ensure_topics
@@ -123,5 +125,7 @@ async def _forge(brokers: str) -> None:
     log = StateLog(brokers, REVIEW, 0)
     rows = await log.open()
     key = min(key for key in rows if not key.startswith(b"~"))
-    await log.write([(key, rows[key].replace(b'"good":', b'"good":1'))])
+    row = REVIEW.unpack(orjson.loads(rows[key]))
+    row.good += 1
+    await log.write([(key, orjson.dumps(REVIEW.pack(row)))])
     await log.close()
