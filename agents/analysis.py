@@ -22,7 +22,7 @@ from schemas.topics import EVENTS
 from schemas.wire import Undecodable, decode
 
 _ANALYSED = TYPE_OF[e.SubmissionAnalysed]
-_TEXT_TYPES = (b"assay.SubmissionReceived.v1", b"assay.SubmissionEdited.v1")
+_TEXT_TYPES = (b"assay.SubmissionReceived.", b"assay.SubmissionEdited.")
 
 #: Texts embedded and recorded at once: a batch may hold thousands, and each takes milliseconds.
 CHUNK_TEXTS = 256

@@ -1,4 +1,5 @@
-"""What a changed JSON Schema would refuse that the committed one took: events stay in the log for ever."""
+"""Where a changed JSON Schema takes other events than the committed one: what older versions wrote stays in the log for ever,
+and older workers read what newer ones write."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -38,6 +39,11 @@ class Pair(NamedTuple):
 def breaches(old: Schema, new: Schema) -> list[Breach]:
     """Every narrowing from the committed schema to the new one, among the forms that pydantic generates."""
     return list(_compare(Pair("", old, new), Document(old), Document(new)))
+
+
+def widenings(old: Schema, new: Schema) -> list[Breach]:
+    """Every place where the new schema takes what the committed one refused, and so a worker of an earlier version."""
+    return [Breach(one.where, "it takes more than it did, which older workers refuse") for one in breaches(new, old)]
 
 
 def _compare(pair: Pair, before: Document, after: Document) -> Iterator[Breach]:

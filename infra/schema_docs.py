@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from schemas.catalogue import EVENT_TYPES, EventType
+from schemas.catalogue import EVENT_TYPES, NEWEST, EventType
 from schemas.policy import THRESHOLDS
 from schemas.topics import TOPICS
 
@@ -19,9 +19,31 @@ and `ce_type`. `schemas/json` has the JSON Schema of each type, `schemas/asyncap
 """
 
 
+_EVOLUTION = """\
+## Evolution
+
+What a version of an event takes never changes: the log holds it for ever, and workers of earlier versions of Assay read
+what later ones write. A change is a new version:
+
+1. The model in `schemas/events.py` changes, and its type in the union becomes `v<n+1>`.
+2. The model as it was moves to `schemas/upcasts.py`, with a method `upcast_v<n>_v<n+1>` that makes the next version of it.
+   A fold only ever sees the newest version.
+3. `schemas/examples` gets an example of the new version. The old ones stay, and `schemas/golden.sha256` holds them to it.
+4. `assay schema check --write` writes the rest. It refuses what would change a version that stands: a field that is gone, a
+   narrower or a wider value, a required field without a new version, a version without its upcast, a golden example that is
+   gone, changed, or not read any more. `make check` runs it.
+
+Upgrade workers before producers. A worker that meets a later version of a type that it knows stops with exit code 70 and
+acknowledges nothing: had it put the record aside, its state would lack what a replay by the next version counts. The
+record waits in the log for a worker that reads it (docs/decisions/0007-too-new-stops.md). Old producers may go on for ever.
+"""
+
+
 def events_page() -> str:
-    parts = [_HEAD, "## Topics\n", _topics(), "## Types\n", *(_type(entry) for entry in EVENT_TYPES.values())]
-    return "\n".join([*parts, "## Thresholds\n", _thresholds()])
+    newest = [entry for entry in EVENT_TYPES.values() if entry.version == NEWEST[entry.name]]
+    older = [entry for entry in EVENT_TYPES.values() if entry not in newest]
+    parts = [_HEAD, _EVOLUTION, "## Topics\n", _topics(), "## Types\n", *map(_type, newest)]
+    return "\n".join([*parts, "## Older versions\n", *map(_type, older), "## Thresholds\n", _thresholds()])
 
 
 def _topics() -> str:

@@ -1,4 +1,4 @@
-"""The committed files that follow from the schemas: JSON Schemas, the AsyncAPI document, docs/events.md."""
+"""The committed files that follow from the schemas: JSON Schemas, the AsyncAPI document, docs/events.md, golden examples."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ import yaml
 from pydantic.json_schema import GenerateJsonSchema
 
 import schemas
-from infra.schema_compatibility import Breach, breaches
+from infra.golden_examples import LEDGER, broken, ledger, without_upcast
+from infra.schema_compatibility import Breach, breaches, widenings
 from infra.schema_docs import events_page
 from schemas.catalogue import EVENT_TYPES, EventType
 from schemas.topics import FACT_TOPICS, Topic
@@ -107,10 +108,10 @@ def _message_name(entry: EventType) -> str:
     return f"{entry.name}.v{entry.version}"
 
 
-def generated() -> dict[str, str]:
+def generated(root: Path = ROOT) -> dict[str, str]:
     """Path from the root of the checkout -> the text that the file must have."""
     files = {f"{JSON}/{_message_name(entry)}.json": _as_json(json_schema(entry)) for entry in EVENT_TYPES.values()}
-    return files | {ASYNCAPI: as_yaml(asyncapi_by_reference()), EVENTS_PAGE: events_page()}
+    return files | {ASYNCAPI: as_yaml(asyncapi_by_reference()), EVENTS_PAGE: events_page(), LEDGER: ledger(root)}
 
 
 def _as_json(schema: JsonObject) -> str:
@@ -127,7 +128,15 @@ def findings(files: Mapping[str, str], root: Path = ROOT) -> list[Finding]:
     found = [finding for file, text in sorted(files.items()) for finding in _compare(root / file, file, text)]
     unknown = sorted(path.name for path in (root / JSON).glob("*") if f"{JSON}/{path.name}" not in files)
     # A type that is gone leaves its events in the log for ever.
-    return found + [Finding(f"{JSON}/{name}", "no event type has this schema any more", breaks=True) for name in unknown]
+    found += [Finding(f"{JSON}/{name}", "no event type has this schema any more", breaks=True) for name in unknown]
+    found += [
+        Finding(f"{JSON}/{_file(type_)}", "no upcast leads on from this version", breaks=True) for type_ in without_upcast()
+    ]
+    return found + [Finding(file, reason, breaks=True) for file, reason in broken(root)]
+
+
+def _file(type_: str) -> str:
+    return f"{_message_name(EVENT_TYPES[type_])}.json"
 
 
 def _compare(path: Path, file: str, text: str) -> Iterator[Finding]:
@@ -146,7 +155,8 @@ def _compare(path: Path, file: str, text: str) -> Iterator[Finding]:
 
 def _breaches(committed: str, text: str) -> list[Breach]:
     try:
-        return breaches(orjson.loads(committed), orjson.loads(text))
+        old, new = orjson.loads(committed), orjson.loads(text)
+        return breaches(old, new) or widenings(old, new)
     except orjson.JSONDecodeError:
         return []
 

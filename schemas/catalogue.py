@@ -1,10 +1,11 @@
-"""The one table of event types: name, version, data model and the topics where it stands."""
+"""The one table of event types, every version of each: name, version, data model and the topics where it stands."""
 
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from schemas import events as e
 from schemas import topics as t
+from schemas import upcasts as u
 from schemas.topics import Topic
 from schemas.words import Frozen
 
@@ -37,6 +38,7 @@ TOPICS_OF: dict[type[Frozen], tuple[Topic, ...]] = {
     e.SnapshotSealed: (t.RUNS,),
     e.TrainingFinished: (t.RUNS,),
     e.EvaluationFinished: (t.RUNS,),
+    u.SubmissionReceivedV1: _SUBJECT,
 }
 
 Model = type[Frozen]
@@ -67,9 +69,10 @@ def split_type(type_: str) -> tuple[str, int]:
 
 
 def _event_types() -> dict[str, EventType]:
+    """The newest versions, then the older ones."""
     union, _ = get_args(e.AnyEvent)
     found: dict[str, EventType] = {}
-    for event in get_args(union):
+    for event in (*get_args(union), *u.OLD_EVENTS):
         fields: dict[str, Any] = event.model_fields
         (type_,) = get_args(fields["type"].annotation)
         data = fields["data"].annotation
@@ -79,5 +82,9 @@ def _event_types() -> dict[str, EventType]:
 
 
 EVENT_TYPES: dict[str, EventType] = _event_types()
+#: Name of an event type -> its newest version.
+NEWEST: dict[str, int] = {}
+for _entry in EVENT_TYPES.values():
+    NEWEST[_entry.name] = max(_entry.version, NEWEST.get(_entry.name, 0))
 TYPE_OF: dict[type[Frozen], str] = {entry.data: entry.type for entry in EVENT_TYPES.values()}
 EVENT_OF: dict[type[Frozen], type[Frozen]] = {entry.data: entry.event for entry in EVENT_TYPES.values()}

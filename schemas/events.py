@@ -1,6 +1,7 @@
 """Every event: what happened to a subject, subject first and in the past, in a CloudEvents 1.0 envelope.
 
-An event is `Event[Literal["assay.<Name>.v<version>"], <Name>]`; `schemas.catalogue.EVENT_TYPES` is the one table of them all.
+An event is `Event[Literal["assay.<Name>.v<version>"], <Name>]`, here in its newest version; `schemas.upcasts` has the older
+ones, and `schemas.catalogue.EVENT_TYPES` is the one table of them all.
 """
 
 from typing import Annotated, Generic, Literal, TypeVar
@@ -23,6 +24,7 @@ from schemas.words import (
     Origin,
     Permille,
     Project,
+    Provenance,
     Reason,
     Revision,
     Role,
@@ -47,6 +49,7 @@ class SubmissionReceived(Frozen):
     writer: AnnotatorId
     slice: SliceId
     text: Text
+    provenance: Provenance
     #: The submission that this one answers: always set for a completion, and for a prompt that goes on with a conversation.
     prompt: SubjectId | None = None
 
@@ -342,7 +345,7 @@ class Event(Frozen, Generic[TypeT, DataT]):
 
 
 AnyEvent = Annotated[
-    Event[Literal["assay.SubmissionReceived.v1"], SubmissionReceived]
+    Event[Literal["assay.SubmissionReceived.v2"], SubmissionReceived]
     | Event[Literal["assay.SubmissionEdited.v1"], SubmissionEdited]
     | Event[Literal["assay.SubmissionWithdrawn.v1"], SubmissionWithdrawn]
     | Event[Literal["assay.SubmissionAnalysed.v1"], SubmissionAnalysed]
@@ -370,5 +373,5 @@ AnyEvent = Annotated[
     Field(discriminator="type"),
 ]
 
-#: Validates one event's JSON bytes, in the fastest way that pydantic has.
+#: Checks an event that is being made; `schemas.wire` reads those that stand in the log.
 EVENT = TypeAdapter[AnyEvent](AnyEvent)

@@ -1,20 +1,15 @@
 """Between events and bytes: strict JSON in, compact JSON out, old versions upcast, too-new ones named."""
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Annotated, Any, Union, cast
 
 import orjson
-from pydantic import ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from schemas.catalogue import EVENT_TYPES, split_type
-from schemas.events import EVENT, AnyEvent
-
-#: `type` of an old version -> a function from its JSON object to the next version's. Chains run to the newest.
-UPCASTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-
-NEWEST: dict[str, int] = {}
-for _entry in EVENT_TYPES.values():
-    NEWEST[_entry.name] = max(_entry.version, NEWEST.get(_entry.name, 0))
+from schemas.catalogue import EVENT_OF, EVENT_TYPES, TYPE_OF, EventType, split_type
+from schemas.events import AnyEvent
+from schemas.upcasts import OLD_EVENTS, UPCASTS, ToldEvent, remade
+from schemas.words import Frozen
 
 
 class Undecodable(ValueError):
@@ -25,55 +20,82 @@ class Undecodable(ValueError):
         self.code = code
 
 
-_validate_json = EVENT.validator.validate_json
+class TooNew(Undecodable):
+    """A later version of an event type that is known: whoever wrote it is ahead of us, and the event counts."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("too_new", reason)
 
 
-def decode(value: bytes) -> AnyEvent:
-    """The event in these bytes, upcast to its newest version. Raises Undecodable, and nothing else."""
-    try:
-        event: AnyEvent = _validate_json(value)
-        return event
-    except ValidationError as refused:
-        return _decode_slowly(value, refused)
+_OLD = frozenset(OLD_EVENTS)
 
 
-def _decode_slowly(value: bytes, refused: ValidationError) -> AnyEvent:
-    try:
-        loaded: Any = orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        raise Undecodable("not_json", str(error)) from None
-    raw = cast(dict[str, Any], loaded) if isinstance(loaded, dict) else {}
-    type_ = raw.get("type")
-    if not isinstance(type_, str):
-        raise Undecodable("invalid", "no CloudEvents object: `type` is missing")
-    if type_ not in UPCASTS:
-        raise _refusal(type_, refused) from None
-    while type_ in UPCASTS:
-        raw = UPCASTS[type_](raw)
-        type_ = raw["type"]
-    try:
-        return EVENT.validate_json(orjson.dumps(raw))
-    except ValidationError as error:
-        raise _refusal(type_, error) from None
+class Wire:
+    """Reads and writes the versions of events that it is given."""
 
+    def __init__(self, types: Iterable[EventType]) -> None:
+        self._types = {entry.type: entry for entry in types}
+        self._newest: dict[str, int] = {}
+        for entry in self._types.values():
+            self._newest[entry.name] = max(entry.version, self._newest.get(entry.name, 0))
+        union: Any = Union[tuple(entry.event for entry in self._types.values())]  # noqa: UP007
+        tagged: Any = Annotated[union, Field(discriminator="type")]
+        self._adapter = TypeAdapter[Any](tagged)
+        self._validate_json = self._adapter.validator.validate_json
 
-def _refusal(type_: str, error: ValidationError) -> Undecodable:
-    if type_ in EVENT_TYPES:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = "/" + "/".join(str(part) for part in first["loc"][1:])
-        return Undecodable("invalid", f"{type_}: {where}: {first['msg']}"[:1_000])
-    try:
-        name, version = split_type(type_)
-    except ValueError:
+    def told(self, value: bytes) -> ToldEvent:
+        """The event in these bytes, in the version that it was told in. Raises Undecodable, and nothing else."""
+        try:
+            event: ToldEvent = self._validate_json(value)
+            return event
+        except ValidationError as refused:
+            raise self._undecodable(value, refused) from None
+
+    def decode(self, value: bytes) -> AnyEvent:
+        """The event in these bytes, upcast to its newest version. Raises Undecodable, and nothing else."""
+        event = self.told(value)
+        return upcast(event) if type(event) in _OLD else cast(AnyEvent, event)
+
+    def encode(self, event: ToldEvent) -> bytes:
+        """The event as compact JSON, without fields that are absent."""
+        return self._adapter.dump_json(event, exclude_none=True)
+
+    def _undecodable(self, value: bytes, refused: ValidationError) -> Undecodable:
+        try:
+            loaded: Any = orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            return Undecodable("not_json", str(error))
+        type_ = cast(dict[str, Any], loaded).get("type") if isinstance(loaded, dict) else None
+        if not isinstance(type_, str):
+            return Undecodable("invalid", "no CloudEvents object: `type` is missing")
+        if type_ in self._types:
+            first = refused.errors(include_url=False, include_input=False)[0]
+            where = "/" + "/".join(str(part) for part in first["loc"][1:])
+            return Undecodable("invalid", f"{type_}: {where}: {first['msg']}"[:1_000])
+        return self._unread(type_)
+
+    def _unread(self, type_: str) -> Undecodable:
+        try:
+            name, version = split_type(type_)
+        except ValueError:
+            return Undecodable("unknown_type", f"unknown event type {type_[:128]!r}")
+        newest = self._newest.get(name, version)
+        if version > newest:
+            return TooNew(f"{name} v{version} is newer than v{newest}, the newest that this version reads")
         return Undecodable("unknown_type", f"unknown event type {type_[:128]!r}")
-    if version > NEWEST.get(name, version):
-        return Undecodable("too_new", f"{name} v{version} is newer than v{NEWEST[name]}, the newest that this version reads")
-    return Undecodable("unknown_type", f"unknown event type {type_[:128]!r}")
 
 
-def encode(event: AnyEvent) -> bytes:
-    """The event as compact JSON, without fields that are absent."""
-    return EVENT.dump_json(event, exclude_none=True)
+def upcast(event: ToldEvent) -> AnyEvent:
+    """The same event in its newest version, through every version in between."""
+    data: Frozen = event.data
+    while (step := UPCASTS.get(type(data))) is not None:
+        data = step(data)
+    model = type(data)
+    return cast(AnyEvent, remade(event, EVENT_OF[model], type=TYPE_OF[model], data=data))
+
+
+ALL = Wire(EVENT_TYPES.values())
+told, decode, encode = ALL.told, ALL.decode, ALL.encode
 
 
 def headers(id_: str, type_: str) -> list[tuple[str, bytes]]:

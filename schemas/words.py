@@ -47,6 +47,8 @@ Permille = Annotated[int, Field(ge=0, le=1_000)]
 Embedding = Annotated[str, StringConstraints(min_length=512, max_length=512, pattern=r"^[A-Za-z0-9+/=]+$")]
 
 Kind = Literal["prompt", "completion", "context"]
+#: Who or what made a text, as far as its source says.
+Provenance = Literal["human", "model", "unknown"]
 Label = Literal["good", "bad"]
 Verdict = Literal["approved", "rejected", "escalated"]
 Role = Literal["writer", "voter"]

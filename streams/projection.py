@@ -39,7 +39,7 @@ class Record(NamedTuple):
     event: AnyEvent
 
 
-def record_of(partition: int, offset: int, value: bytes) -> Record:
+def record_of(partition: int, offset: int, value: bytes, decode: Callable[[bytes], AnyEvent] = decode) -> Record:
     """The record of these bytes. Raises schemas.wire.Undecodable."""
     event = decode(value)
     time_ms = unix_milliseconds(event.time)

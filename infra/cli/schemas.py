@@ -65,12 +65,13 @@ def check(
     root: Annotated[Path, Parameter(help="Checkout whose files are checked against this code.")] = ROOT,
     json: Json = False,
 ) -> Exit:
-    """Check that the committed schemas are those of the code, and take every event that they ever took.
+    """Check that the committed schemas are those of the code, take the very events that they ever took, and that every golden
+    example is what it was and is still read.
 
     Exit code 1 names each stale file and each incompatible change. --write rewrites stale files, and nothing as long as
     a change is incompatible: that wants a new version of the type, with an upcast.
     """
-    files = generated()
+    files = generated(root)
     found = findings(files, root)
     breaks = [finding for finding in found if finding.breaks]
     if write_ and not breaks:
@@ -86,7 +87,9 @@ def _findings(found: Sequence[Finding], files: int, written: bool) -> Renderable
         return f"{files} files are fresh"
     hint = "written" if written else "assay schema check --write"
     if any(finding.breaks for finding in found):
-        hint = "events in the log would be refused: make a new version of the type and an upcast to it"
+        hint = (
+            "what stands in the log, or what older workers read, would change: make a new version of the type and an upcast to it"
+        )
     return Group(table(("file", "finding"), [(one.file, escape(one.reason)) for one in found]), "", hint)
 
 

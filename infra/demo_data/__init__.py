@@ -11,8 +11,8 @@ from infra.importing.lines import Line, Problem, opened, text_lines
 from infra.importing.oasst import oasst
 from infra.importing.self_instruct import EVAL, self_instruct
 from infra.policies import PolicyChange, policy_change
-from schemas.events import AnyEvent
 from schemas.policy import Policy
+from schemas.upcasts import ToldEvent
 
 FOLDER = Path(__file__).parent
 SP = Options("sp", slice="en/reviews/sentiment")
@@ -37,7 +37,7 @@ def demo_policies() -> list[PolicyChange]:
     return [policy_change(time, project, 1, policy, "demo", reason) for project, policy in POLICIES.items()]
 
 
-def demo_events() -> Iterator[AnyEvent]:
+def demo_events() -> Iterator[ToldEvent]:
     """All events of the demo in order, some 49 thousand; the same ids and bytes every time."""
     for found in _found():
         if isinstance(found, Problem):

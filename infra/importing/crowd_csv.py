@@ -58,7 +58,9 @@ def _submission(row: Row, right: RightAnswer | None, options: Options) -> Iterat
     subject, moment = identifier(options.project, row.task), Moment(row.line, options.moment(row.seq))
     text = f"[{options.project}] This set publishes votes on its texts, not the texts."[:1_000]
     writer = f"{options.project}-unknown-writer"
-    received = SubmissionReceived(project=options.project, kind="context", writer=writer, slice=options.slice, text=text)
+    received = SubmissionReceived(
+        project=options.project, kind="context", writer=writer, slice=options.slice, text=text, provenance="unknown"
+    )
     yield imported(moment, SOURCE, subject, received)
     if right is not None:
         golden = GoldenAnswerSet(revision=1, verdict=right, set_by=f"{options.project}-gold")

@@ -10,9 +10,10 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from infra.importing.lines import Line, Problem
-from schemas.catalogue import TYPE_OF
-from schemas.events import EVENT, AnyEvent
+from schemas.catalogue import TYPE_OF, split_type
+from schemas.events import EVENT
 from schemas.identity import event_id
+from schemas.upcasts import ToldEvent
 from schemas.words import ID_PATTERN, Frozen, Label
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,7 +44,7 @@ class Imported(NamedTuple):
     """An event, and the number of the line that it came from."""
 
     line: int
-    event: AnyEvent
+    event: ToldEvent
 
 
 Found = Imported | Problem
@@ -60,8 +61,10 @@ def imported(moment: Moment, source: str, subject: str, data: Frozen, *parts: st
     """The event of this data. Its id follows from the time, the type, the subject and `parts`, which tell apart what
     happens to one subject at one time. Raises pydantic's ValidationError if a bound is passed."""
     type_ = TYPE_OF[type(data)]
+    # A file that was imported before a type had its newest version gives the same ids again.
+    first = f"assay.{split_type(type_)[0]}.v1"
     envelope = {
-        "id": event_id(moment.time, source, type_, subject, *parts),
+        "id": event_id(moment.time, source, first, subject, *parts),
         "type": type_,
         "source": source,
         "subject": subject,

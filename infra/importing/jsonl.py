@@ -7,7 +7,7 @@ from infra.importing.lines import Line, Problem
 from schemas.catalogue import EVENT_TYPES
 from schemas.events import ClockTicked
 from schemas.topics import EVENTS
-from schemas.wire import Undecodable, decode
+from schemas.wire import Undecodable, told
 
 #: What people and tools may tell. The rest is derived by the agents, or must stand in every partition.
 IMPORTABLE = frozenset(
@@ -23,14 +23,14 @@ _HINTS = {
 
 
 def jsonl(lines: Iterable[Line | Problem], _: Options) -> Iterator[Found]:
-    """Each line's event as it is: it says all that options might."""
+    """Each line's event as it is, in the version that it was told in: it says all that options might."""
     for line in lines:
         yield line if isinstance(line, Problem) else _event(line)
 
 
 def _event(line: Line) -> Found:
     try:
-        event = decode(line.text.encode())
+        event = told(line.text.encode())
     except Undecodable as error:
         return Problem(line.number, error.code, str(error), _HINTS[error.code])
     if event.type not in IMPORTABLE:

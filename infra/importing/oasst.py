@@ -96,6 +96,7 @@ def _received(place: Place, message: Message, options: Options) -> SubmissionRec
         writer=_writer(message, options),
         slice=f"{language}/conversations/{kind}s",
         text="[deleted]" if message.deleted and not message.text.strip() else message.text,
+        provenance="model" if message.synthetic else "human",
         prompt=place.above,
     )
 

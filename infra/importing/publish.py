@@ -9,9 +9,9 @@ from agents.clients import new_producer
 from agents.log_reading import read_range
 from agents.publishing import Publisher, delivered, fact_headers, partition_of
 from infra.kafka.reading import ends
-from schemas.events import AnyEvent
 from schemas.identity import unix_milliseconds
 from schemas.topics import EVENTS, Topic
+from schemas.upcasts import ToldEvent
 from schemas.wire import encode
 
 #: Messages between two pauses in which the producer may send.
@@ -32,7 +32,7 @@ class Message(NamedTuple):
     value: bytes
 
 
-def message(event: AnyEvent) -> Message:
+def message(event: ToldEvent) -> Message:
     return Message(event.subject, event.id, event.type, unix_milliseconds(event.time), encode(event))
 
 

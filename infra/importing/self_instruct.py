@@ -6,8 +6,9 @@ user-oriented instructions, so these and the predictions go to a project of thei
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from hashlib import blake2b
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -79,23 +80,26 @@ def _of_task(task: Task, options: Options) -> Iterator[Text]:
     skill = "classification" if task.is_classification else "generation"
     slice_ = f"en/instructions/{skill}" if seed else "en/user-oriented/generation"
     writer = f"{options.project}-{'seed' if seed else 'user'}-writer"
+    received = partial(SubmissionReceived, project=project, writer=writer, slice=slice_, provenance="human")
     for instance in task.instances:
-        prompt = prompt_id(project, task.instruction, instance.input)
-        yield Text(prompt, _received(project, "prompt", writer, slice_, prompt_text(task.instruction, instance.input)))
-        yield Text(f"{prompt}.reference", _received(project, "completion", writer, slice_, instance.output.strip(), prompt))
+        prompt, text = prompt_id(project, task.instruction, instance.input), prompt_text(task.instruction, instance.input)
+        yield Text(prompt, received(kind="prompt", text=text))
+        yield Text(f"{prompt}.reference", received(kind="completion", text=instance.output.strip(), prompt=prompt))
 
 
 def _of_prediction(one: Prediction, options: Options) -> Iterator[Text]:
     project, writer = options.project + EVAL, identifier("model", options.writer)
     prompt = prompt_id(project, one.instruction, one.input)
-    received = _received(project, "completion", writer, "en/user-oriented/generation", one.response.strip(), prompt)
+    received = SubmissionReceived(
+        project=project,
+        kind="completion",
+        writer=writer,
+        slice="en/user-oriented/generation",
+        text=one.response.strip(),
+        provenance="model",
+        prompt=prompt,
+    )
     yield Text(f"{prompt}.{writer}", received)
-
-
-def _received(
-    project: str, kind: Literal["prompt", "completion"], writer: str, slice_: str, text: str, prompt: str | None = None
-) -> SubmissionReceived:
-    return SubmissionReceived(project=project, kind=kind, writer=writer, slice=slice_, text=text, prompt=prompt)
 
 
 def prompt_text(instruction: str, given: str) -> str:

@@ -20,7 +20,9 @@ def ask(store: Store, query: str) -> list[dict[str, Any]]:
 
 
 def received(log: Log, subject: str, writer: str = "w1", text: str = "Why is the sky blue?") -> str:
-    data = e.SubmissionReceived(project="p", kind="prompt", writer=writer, slice="en/physics/explain", text=text)
+    data = e.SubmissionReceived(
+        project="p", kind="prompt", writer=writer, slice="en/physics/explain", text=text, provenance="human"
+    )
     return log.add(EVENTS, subject, data)
 
 

@@ -24,7 +24,15 @@ def event(subject: str, number: int, data: Frozen) -> tuple[str, bytes]:
 
 def text(subject: str, body: str, prompt: str | None = None, **changes: Any) -> tuple[str, Frozen]:
     kind = "prompt" if prompt is None else "completion"
-    fields = {"project": "p", "kind": kind, "writer": "w-1", "slice": "en/general/chat", "text": body, "prompt": prompt}
+    fields = {
+        "project": "p",
+        "kind": kind,
+        "writer": "w-1",
+        "slice": "en/general/chat",
+        "text": body,
+        "prompt": prompt,
+        "provenance": "human",
+    }
     return subject, SubmissionReceived(**(fields | changes))
 
 

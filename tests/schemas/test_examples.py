@@ -9,7 +9,7 @@ import pytest
 import schemas
 from infra.schema_files import json_schema
 from schemas.catalogue import EVENT_TYPES
-from schemas.wire import Undecodable, decode, encode
+from schemas.wire import Undecodable, decode, encode, told
 
 FOLDER = Path(schemas.__file__).parent / "examples"
 FILES = sorted(FOLDER.iterdir())
@@ -37,7 +37,7 @@ def test_an_unused_and_a_missing_one_are_seen() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_it_decodes_and_encodes_to_the_same(path: Path) -> None:
     value = path.read_bytes()
-    event = decode(value)
+    event = told(value)
     assert event.type == NAMES[_type_name(path)]
     assert orjson.loads(encode(event)) == orjson.loads(value)
 

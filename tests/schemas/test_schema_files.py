@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import orjson
 import pytest
 import yaml
 
-from infra.schema_compatibility import breaches
-from infra.schema_files import ROOT, Finding, asyncapi_whole, findings, generated, json_schema, write
+from infra.golden_examples import EXAMPLES, without_upcast
+from infra.schema_compatibility import breaches, widenings
+from infra.schema_files import LEDGER, ROOT, Finding, asyncapi_whole, findings, generated, json_schema, write
 from schemas.catalogue import EVENT_TYPES
 from schemas.topics import FACT_TOPICS
 
@@ -21,6 +23,7 @@ VOTE = "schemas/json/VoteCast.v1.json"
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / EXAMPLES, tmp_path / EXAMPLES)
     for file in ("pyproject.toml", *FILES):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, tmp_path / file)
@@ -60,6 +63,55 @@ def test_an_incompatible_change_breaks(checkout: Path) -> None:
     broken, stale = findings(FILES, checkout)
     assert broken == Finding(VOTE, "incompatible at /data/label: values are refused now: superb", breaks=True)
     assert stale == Finding(VOTE, "stale")
+
+
+GOLDEN = f"{EXAMPLES}/VoteCast.v1.json"
+
+
+def test_a_widening_breaks_what_older_workers_read(checkout: Path) -> None:
+    """The committed schema lacks a label that the code takes: a worker of that version refuses such votes."""
+    committed = orjson.loads(FILES[VOTE])
+    committed["$defs"]["VoteCast"]["properties"]["label"]["enum"].remove("bad")
+    (checkout / VOTE).write_bytes(orjson.dumps(committed))
+    reason = "incompatible at /data/label: it takes more than it did, which older workers refuse"
+    assert findings(FILES, checkout) == [Finding(VOTE, reason, breaks=True), Finding(VOTE, "stale")]
+
+
+def test_a_golden_example_may_not_change(checkout: Path) -> None:
+    golden = checkout / GOLDEN
+    golden.write_text(golden.read_text().replace("good", "bad"))
+    assert findings(FILES, checkout) == [Finding(GOLDEN, "the golden example was changed", breaks=True)]
+    assert generated(checkout)[LEDGER] == FILES[LEDGER], "a changed example is not made the golden one by --write"
+
+
+def test_a_golden_example_may_not_go(checkout: Path) -> None:
+    (checkout / GOLDEN).unlink()
+    assert findings(FILES, checkout) == [Finding(GOLDEN, "the golden example is gone", breaks=True)]
+    assert generated(checkout)[LEDGER] == FILES[LEDGER]
+
+
+def test_a_golden_example_is_read_for_ever(checkout: Path) -> None:
+    """As it would be by a code that takes less than the one that wrote it."""
+    new = checkout / EXAMPLES / "VoteCast.v1.superb.json"
+    new.write_text((checkout / GOLDEN).read_text().replace('"good"', '"superb"'))
+    broken = [finding for finding in findings(generated(checkout), checkout) if finding.breaks]
+    assert [(one.file, one.reason[:42]) for one in broken] == [
+        (f"{EXAMPLES}/{new.name}", "the golden example is not read any more: a")
+    ]
+
+
+def test_a_new_example_becomes_golden(checkout: Path) -> None:
+    shutil.copy(checkout / GOLDEN, checkout / EXAMPLES / "VoteCast.v1.another.json")
+    files = generated(checkout)
+    assert findings(files, checkout) == [Finding(LEDGER, "stale")]
+    write(files, findings(files, checkout), checkout)
+    assert findings(generated(checkout), checkout) == []
+    subprocess.run(["sha256sum", "--check", "--quiet", "golden.sha256"], cwd=checkout / "schemas", check=True)
+
+
+def test_every_older_version_has_an_upcast() -> None:
+    assert without_upcast() == []
+    assert without_upcast(upcasts={}) == ["assay.SubmissionReceived.v1"]
 
 
 def _data(schema: Any) -> Any:
@@ -120,7 +172,7 @@ def test_each_narrowing_is_incompatible(change: Callable[[Any], None], said: str
     new = copy.deepcopy(old)
     change(new)
     assert any(f"incompatible at {said}" in str(breach) for breach in breaches(old, new))
-    assert breaches(old, old) == []
+    assert breaches(old, old) == widenings(old, old) == []
 
 
 def _loosen(weights: Any) -> None:
@@ -147,11 +199,12 @@ def test_free_keys_are_compared(change: Callable[[Any], None], said: str) -> Non
     "change",
     [_new_optional, _set("revision", maximum=20_000), _set("label", enum=["good", "bad", "superb"]), _set("voter", title="x")],
 )
-def test_a_widening_is_compatible(change: Callable[[Any], None]) -> None:
+def test_a_widening_is_no_narrowing(change: Callable[[Any], None]) -> None:
     old = json_schema(EVENT_TYPES["assay.VoteCast.v1"])
     new = copy.deepcopy(old)
     change(new)
     assert breaches(old, new) == []
+    assert len(widenings(old, new)) == (0 if new["$defs"]["VoteCast"]["properties"]["voter"]["title"] == "x" else 1)
 
 
 def test_the_asyncapi_document_names_every_topic_and_type() -> None:

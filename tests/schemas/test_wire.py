@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import schemas
-from schemas.catalogue import EVENT_TYPES
-from schemas.wire import NEWEST, UPCASTS, Undecodable, decode, encode, headers
+from schemas.catalogue import EVENT_TYPES, NEWEST
+from schemas.upcasts import UPCASTS
+from schemas.wire import TooNew, Undecodable, Wire, decode, encode, headers, told
 from streams.projection import record_of
 from tests.schemas.strategies import any_event, events
 
@@ -30,10 +31,12 @@ def test_any_event_goes_round(type_: str) -> None:
     @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(events(EVENT_TYPES[type_]))
     def goes_round(raw: dict[str, Any]) -> None:
-        event = decode(orjson.dumps(raw))
+        event = told(orjson.dumps(raw))
         value = encode(event)
-        assert decode(value) == event
-        assert encode(decode(value)) == value
+        assert told(value) == event
+        assert encode(told(value)) == value
+        newest = decode(value)
+        assert decode(encode(newest)) == newest
 
     goes_round()
 
@@ -173,21 +176,28 @@ def test_the_overlap_is_a_range() -> None:
         decode(orjson.dumps(raw))
 
 
-def test_an_old_version_is_upcast_in_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
-    def renamed(raw: dict[str, Any]) -> dict[str, Any]:
-        data = dict(raw["data"])
-        data["voter"] = data.pop("annotator")
-        return {**raw, "type": "assay.VoteCast.v0", "data": data}
-
-    def labelled(raw: dict[str, Any]) -> dict[str, Any]:
-        return {**raw, "type": "assay.VoteCast.v1", "data": {**raw["data"], "label": "good"}}
-
-    monkeypatch.setitem(UPCASTS, "assay.Voted.v1", renamed)
-    monkeypatch.setitem(UPCASTS, "assay.VoteCast.v0", labelled)
-    old = example("assay.VoteCast.v1") | {"type": "assay.Voted.v1", "data": {"revision": 1, "annotator": "v-1"}}
+def test_an_old_version_is_upcast_and_told_as_it_was() -> None:
+    old = example("assay.SubmissionReceived.v1")
     event = decode(orjson.dumps(old))
-    assert event.type == "assay.VoteCast.v1"
-    assert event.data.model_dump()["voter"] == "v-1"
+    assert event.type == "assay.SubmissionReceived.v2"
+    assert orjson.loads(encode(event)) == old | {"type": event.type, "data": old["data"] | {"provenance": "unknown"}}
+    assert type(event) is EVENT_TYPES[event.type].event
+    assert orjson.loads(encode(told(orjson.dumps(old)))) == old
+
+
+def test_every_chain_ends_at_the_newest_version() -> None:
+    for entry in EVENT_TYPES.values():
+        event = decode(orjson.dumps(example(entry.type)))
+        assert event.type == f"assay.{entry.name}.v{NEWEST[entry.name]}"
+        assert type(event.data) not in UPCASTS
+
+
+def test_an_earlier_version_of_assay_reads_no_later_version_of_a_type() -> None:
+    earlier = Wire(entry for entry in EVENT_TYPES.values() if entry.type != "assay.SubmissionReceived.v2")
+    assert earlier.decode(orjson.dumps(example("assay.SubmissionReceived.v1"))).subject == "poem-000042"
+    with pytest.raises(TooNew, match="SubmissionReceived v2 is newer than v1") as refused:
+        earlier.decode(orjson.dumps(example("assay.SubmissionReceived.v2")))
+    assert refused.value.code == "too_new"
 
 
 def test_newest_versions_and_headers() -> None:

@@ -59,7 +59,9 @@ def embedding(seed: int) -> str:
 def _data(action: Action) -> tuple[str, Frozen]:
     match action:
         case ("receive", subject, slice_):
-            data: Frozen = SubmissionReceived(project="p", kind="completion", writer="writer", slice=slice_, text="A text.")
+            data: Frozen = SubmissionReceived(
+                project="p", kind="completion", writer="writer", slice=slice_, text="A text.", provenance="human"
+            )
         case ("edit", subject, revision):
             data = SubmissionEdited(revision=revision, editor="ed", text="Another text.")
         case ("withdraw", subject):
