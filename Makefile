@@ -62,11 +62,12 @@ $(DONE)/kafka: infra/kafka/pom.xml | $(DONE)/project
 	@touch $@
 
 check: setup
-	@echo "== checks: ruff, mypy, pyright, layers"
+	@echo "== checks: ruff, mypy, pyright, layers, schemas"
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m infra.cli schema check
 
 format: setup
 	@$(BIN)/ruff format .

@@ -15,11 +15,12 @@ from agents.clients import Producer, new_producer
 from agents.embedding import Analysis, Embedder, load_embedder
 from agents.partition import Status
 from agents.publishing import Publisher, delivered, fact_headers
+from agents.quarantine import written_by_later
 from agents.settings import WorkerSettings
 from schemas import events as e
 from schemas.catalogue import TYPE_OF
 from schemas.topics import EVENTS
-from schemas.wire import Undecodable, decode
+from schemas.wire import TooNew, Undecodable, decode
 
 _ANALYSED = TYPE_OF[e.SubmissionAnalysed]
 _TEXT_TYPES = (b"assay.SubmissionReceived.", b"assay.SubmissionEdited.")
@@ -40,14 +41,21 @@ class Wanted(NamedTuple):
     partition: int
 
 
-def wanted(records: list[Any]) -> list[Wanted]:
-    """The texts among these records. Others are skipped by their bytes, undecodable ones are the fold's to report."""
+def wanted(records: list[Any], too_new: str = "stop") -> list[Wanted]:
+    """The texts among these records. Others are skipped by their bytes, undecodable ones are the fold's to report.
+
+    Raises WrittenByLater, unless the fold sets such records aside: a text of a later version waits for a worker that reads it.
+    """
     found: list[Wanted] = []
     for raw in records:
         if not any(type_ in raw.value[:400] for type_ in _TEXT_TYPES):
             continue
         try:
             event = decode(raw.value)
+        except TooNew as error:
+            if too_new == "stop":
+                raise written_by_later("analysis", raw, error) from None
+            continue
         except Undecodable:
             continue
         if isinstance(event.data, e.SubmissionReceived | e.SubmissionEdited):
@@ -86,7 +94,7 @@ class AnalysisRunner:
         """Handle a stream of Faust events whose values are batches, until it ends."""
         try:
             async for event in stream:
-                await self._analyse(wanted(event.value))
+                await self._analyse(wanted(event.value, self._settings.too_new))
                 event.ack()
         except Exception as error:
             self._fatal(error)

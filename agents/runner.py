@@ -31,6 +31,9 @@ RECOVERIES = 4
 PROGRESS_SECONDS = 1.0
 TOLD = ("agent", "partition", "state", "rows_read", "rows_expected", "log_have", "log_need", "eta_seconds")
 
+#: Partition, offset and bytes -> a record. Raises Undecodable.
+Read = Callable[[int, int, bytes], Record]
+
 
 class Fenced(Exception):
     """Another worker has opened a state log that the group gave to this one."""
@@ -39,9 +42,16 @@ class Fenced(Exception):
 class Runner:
     """One projection in one worker, over the partitions that the worker is given."""
 
-    def __init__(self, projection: AnyProjection, settings: WorkerSettings, fatal: Callable[[BaseException], None]) -> None:
-        """`fatal` is called once for what only a restart can cure; it does not return."""
+    def __init__(
+        self,
+        projection: AnyProjection,
+        settings: WorkerSettings,
+        fatal: Callable[[BaseException], None],
+        read: Read = record_of,
+    ) -> None:
+        """`fatal` is called once for what only a restart can cure; it does not return. `read` makes records of bytes."""
         self.projection = projection
+        self._read = read
         self._settings = settings
         self._fatal = fatal
         self._count = 0
@@ -51,6 +61,8 @@ class Runner:
         self._quarantine: Quarantine
         self._flushing: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
+        #: Something was raised in the middle of a batch: what is in memory is no fold of the log, and must not be written.
+        self._broken = False
         #: Wakes the flush before its time.
         self._wake = asyncio.Event()
         #: Set by every flush: what waits for room looks again.
@@ -94,6 +106,7 @@ class Runner:
         try:
             self._quarantine.check(records)
         except TooManyRefused:
+            self._broken = True
             # Whoever looks for the reason finds it in the quarantine; nothing is acknowledged.
             await delivered(await self._publisher.send_all())
             raise
@@ -153,7 +166,7 @@ class Runner:
         await self._producer.start()
         self._count = len(await self._producer.partitions_for(self.projection.source.name))
         self._publisher = Publisher(self._producer)
-        self._quarantine = Quarantine(self._publisher, self.projection.name, self._settings.quarantine_limit)
+        self._quarantine = Quarantine(self._publisher, self.projection.name, self._settings)
         self._flushing = asyncio.create_task(self._flush_forever())
         self._beside(self._tell_progress())
 
@@ -258,20 +271,27 @@ class Runner:
     # --- folding -------------------------------------------------------------------------------
 
     def _fold(self, partition: Partition, records: list[Any]) -> None:
-        apply, state, read = self.projection.apply, partition.state, partition.read
+        try:
+            self._fold_all(partition, records)
+        except BaseException:
+            self._broken = True
+            raise
+
+    def _fold_all(self, partition: Partition, records: list[Any]) -> None:
+        apply, state, read, record_at = self.projection.apply, partition.state, partition.read, self._read
         for raw in records:
             if raw.offset <= read:
                 continue
             try:
-                record = record_of(raw.partition, raw.offset, raw.value)
+                record = record_at(raw.partition, raw.offset, raw.value)
             except Undecodable as error:
-                self._quarantine.put(raw, error.code, str(error))
+                self._quarantine.put(raw, error)
                 continue
             state, effects, refusal = apply(state, record)
             if effects:
                 self._publish(record, effects)
             if refusal is not None:
-                self._quarantine.put(raw, refusal.code, refusal.reason)
+                self._quarantine.put(raw, refusal)
         partition.state = state
         if records:
             partition.read = max(read, records[-1].offset)
@@ -298,6 +318,8 @@ class Runner:
     async def flush(self) -> None:
         """Make everything folded so far durable and acknowledge it. Folding goes on meanwhile."""
         async with self._lock:
+            if self._broken:
+                return
             flushes = [partition.snapshot() for partition in self._partitions.values() if partition.is_dirty]
             self._in_flush = sum(flush.bytes for flush in flushes)
             await delivered(await self._publisher.send_all())

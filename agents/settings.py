@@ -19,6 +19,8 @@ class WorkerOptions(BaseModel):
     unflushed_rows: int = Field(200_000, ge=1, description="state rows changed and not yet written, above which folding waits")
     standstill_seconds: float = Field(120.0, gt=0, description="how long a commit may stand still before work: then exit 70")
     quarantine_limit: int = Field(10_000, ge=0, description="records that one run may quarantine before it stops")
+    quarantine_share: float = Field(0.2, gt=0, le=1, description="share of a run's records that it may quarantine")
+    too_new: str = Field("stop", pattern="^(stop|quarantine)$", description="at a later version of an event than it reads")
     embedder: str = Field("minilm", pattern="^(minilm|hashing)$", description="what the analysis agent embeds with")
     health_host: str = Field("127.0.0.1", description="address on which /livez and /readyz answer")
     health_port: int = Field(0, ge=0, le=65_535, description="port of /livez and /readyz; 0 is off")

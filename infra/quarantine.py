@@ -6,11 +6,12 @@ from typing import Any, Literal, NamedTuple
 
 from agents.log_reading import read_range
 from agents.publishing import Headers, Place, fact_headers
+from agents.quarantine import ATTEMPTS_HEADER
 from infra.errors import AssayError, Exit
 from infra.importing.publish import publishing
 from infra.kafka.reading import ends
 from schemas.topics import QUARANTINE
-from schemas.wire import Undecodable, decode
+from schemas.wire import Undecodable, told
 
 Settled = Literal["replayed", "discarded"]
 _STATES: dict[str, Settled] = {"replayed": "replayed", "discarded": "discarded"}
@@ -35,6 +36,7 @@ class Held:
     partition: int
     offset: int
     projection: str
+    error: str
     code: str
     reason: str
     attempt: int
@@ -53,7 +55,10 @@ def ref_of(text: str) -> Ref:
 
 
 async def held(brokers: str) -> list[Held]:
-    """Everything that was ever quarantined, by partition and offset, with what became of it."""
+    """Everything that was ever quarantined, by partition and offset, with what became of it.
+
+    A worker that ended before its commit set the same record aside again: such copies are one, under the first one's ref.
+    """
     records: dict[Ref, Held] = {}
     settled: dict[Ref, Settled] = {}
     for place, end in sorted((await ends(brokers, QUARANTINE.name)).items()):
@@ -62,7 +67,10 @@ async def held(brokers: str) -> list[Held]:
                 settled.setdefault(ref_of(headers["ref"]), state)
             else:
                 records[Ref(record.partition, record.offset)] = _held(record, headers)
-    return [_with_state(record, settled.get(ref)) for ref, record in records.items()]
+    firsts: dict[tuple[str, int, int, str], Held] = {}
+    for record in records.values():
+        firsts.setdefault((record.topic, record.partition, record.offset, record.projection), record)
+    return [_with_state(record, settled.get(record.ref)) for record in firsts.values()]
 
 
 async def _records(brokers: str, place: Place, end: int) -> AsyncIterator[tuple[Any, dict[str, str]]]:
@@ -79,6 +87,7 @@ def _held(record: Any, headers: dict[str, str]) -> Held:
         _number(headers.get("partition")),
         _number(headers.get("offset")),
         headers.get("projection", "?"),
+        headers.get("error", "?"),
         headers.get("code", "?"),
         headers.get("reason", "?"),
         _number(headers.get("attempt")),
@@ -124,17 +133,19 @@ async def replay_records(brokers: str, records: Iterable[Held]) -> int:
     async with publishing(brokers) as publisher:
         for record in chosen:
             place = (record.topic, record.partition)
-            publisher.add(place, record.key, record.value, record.time_ms, _fact_headers(record.value))
+            publisher.add(place, record.key, record.value, record.time_ms, _headers(record))
     await _mark(brokers, chosen, "replayed", "")
     return len(chosen)
 
 
-def _fact_headers(value: bytes) -> Headers:
+def _headers(record: Held) -> Headers:
+    """Those of the event, if it is one, and how often it was refused: the worker counts on from there."""
+    refused = [(ATTEMPTS_HEADER, b"%d" % max(record.attempt, 0))]
     try:
-        event = decode(value)
+        event = told(record.value)
     except Undecodable:
-        return []
-    return fact_headers(event.id, event.type)
+        return refused
+    return fact_headers(event.id, event.type) + refused
 
 
 async def discard_records(brokers: str, records: Iterable[Held], reason: str) -> int:

@@ -72,7 +72,7 @@ class Check:
 
 def build(settings: Settings, request: Request, watch: Watch = lambda done, total: None) -> Built:
     """Fold the log up to the offsets, in memory. Raises AssayError where nothing is approved."""
-    built = asyncio.run(_build(bootstrap(settings), request, watch))
+    built = asyncio.run(_build(settings, request, watch))
     if not built.dataset.examples:
         left_out = ", ".join(f"{count} {reason}" for reason, count in built.dataset.left_out.items())
         raise AssayError(
@@ -85,10 +85,11 @@ def build(settings: Settings, request: Request, watch: Watch = lambda done, tota
     return built
 
 
-async def _build(brokers: str, request: Request, watch: Watch) -> Built:
+async def _build(settings: Settings, request: Request, watch: Watch) -> Built:
+    brokers, too_new = bootstrap(settings), settings.worker.too_new
     log_ends = {f"{topic}/{number}": end for (topic, number), end in (await ends(brokers, EVENTS.name)).items()}
     offsets = _bounded(request.offsets, log_ends)
-    desks = [await _desk(brokers, place, offsets, watch) for place in sorted(offsets)]
+    desks = [await _desk(brokers, place, offsets, watch, too_new) for place in sorted(offsets)]
     found = [submission for desk in desks for submission in desk.submissions()]
     versions: dict[str, int] = {}
     for desk in desks:
@@ -115,12 +116,12 @@ def _bounded(asked: Mapping[str, int] | None, log_ends: Mapping[str, int]) -> di
     return dict(sorted(asked.items()))
 
 
-async def _desk(brokers: str, place: str, offsets: Mapping[str, int], watch: Watch) -> data.Desk:
+async def _desk(brokers: str, place: str, offsets: Mapping[str, int], watch: Watch, too_new: str) -> data.Desk:
     """One partition, folded. `watch` is told of offsets read, over all partitions."""
     topic, _, number = place.rpartition("/")
     desk = data.Desk(int(number))
     before, total = sum(end for other, end in offsets.items() if other < place), sum(offsets.values())
-    async for record in records(brokers, topic, desk.partition, offsets[place]):
+    async for record in records(brokers, topic, desk.partition, offsets[place], too_new=too_new):
         desk.feed(record)
         if not record.offset % 1_000:
             watch(before + record.offset, total)
@@ -252,7 +253,7 @@ def verify(settings: Settings, name: str, watch: Watch = lambda done, total: Non
         checks.append(_equal("rows in the files", manifest.content_digest, data.content_digest(manifest.kind, rows)))
         checks.append(_equal("lineage in the files", manifest.lineage_digest, data.lineage_digest(manifest.kind, rows)))
     request = Request(manifest.name, manifest.kind, manifest.projects, manifest.offsets)
-    rebuilt = asyncio.run(_build(bootstrap(settings), request, watch))
+    rebuilt = asyncio.run(_build(settings, request, watch))
     kind, examples, _ = rebuilt.dataset
     return [
         *checks,

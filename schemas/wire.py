@@ -18,6 +18,7 @@ class Undecodable(ValueError):
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
         self.code = code
+        self.reason = reason
 
 
 class TooNew(Undecodable):

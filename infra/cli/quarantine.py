@@ -19,6 +19,7 @@ from infra.wiring import bootstrap, settings
 Refs = Annotated[list[str], Parameter(negative="", help="partition/offset, as in the list; may be several.")]
 Waiting = Annotated[bool, Parameter(name="--all", negative="", help="All that wait.")]
 MAX_SHOWN_BYTES = 64 * 1024
+COLUMNS = ("ref", "from", "projection", "error", "code", "reason", "#attempt", "#bytes", "state")
 
 
 def list_all(
@@ -102,21 +103,19 @@ def _time(record: Held) -> str:
 def _list(records: Sequence[Held]) -> RenderableType:
     if not records:
         return "nothing waits in quarantine"
-    columns = ("ref", "from", "projection", "code", "reason", "#bytes", "state")
-    return table(columns, [_row(record) for record in records])
+    return table(COLUMNS, [_row(record) for record in records])
 
 
 def _row(record: Held) -> tuple[object, ...]:
     source = f"{record.topic}/{record.partition}@{record.offset}"
-    texts = (plain(text) for text in (source, record.projection, record.code, record.reason))
-    return (record.ref, *texts, f"{len(record.value):,}", record.settled or "waits")
+    texts = (plain(text) for text in (source, record.projection, record.error, record.code, record.reason))
+    return (record.ref, *texts, record.attempt, f"{len(record.value):,}", record.settled or "waits")
 
 
 def _show(record: Held) -> RenderableType:
     key = b"" if record.key is None else record.key
-    names = ("ref", "from", "projection", "code", "reason", "#bytes", "state")
-    rows = [(name.lstrip("#"), value) for name, value in zip(names, _row(record), strict=True)]
-    rows += [("time", _time(record)), ("attempt", record.attempt), ("key", escape(as_text(key)))]
+    rows = [(name.lstrip("#"), value) for name, value in zip(COLUMNS, _row(record), strict=True)]
+    rows += [("time", _time(record)), ("key", escape(as_text(key)))]
     shown = record.value[:MAX_SHOWN_BYTES]
     cut = f"... and {len(record.value) - len(shown):,} bytes more; --json has all of them" if shown != record.value else ""
     return Group(table(("", ""), rows), "", Text(as_text(shown)), "", Text("\n".join(_hex(shown[:1024]))), cut)

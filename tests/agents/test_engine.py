@@ -46,7 +46,7 @@ def test_kills_stops_and_rebalances_leave_live_equal_to_replay(brokers: str, tmp
     with worker(brokers, tmp_path, "first") as first:
         wait_until(brokers, begun, first)
         first.kill()
-    poison = [("s-0000001", "", "", b"{no json"), ("s-0000002", "", "", b'{"type":"assay.VoteCast.v99"}')]
+    poison = [("s-0000001", "", "", b"{no json"), ("s-0000002", "", "", b'{"type":"assay.VoteCounted.v1"}')]
     changed = events[5][3].replace(b"The quick answer", b"Another answer")
     reused = [(events[5][0], "", "", changed)] if changed != events[5][3] else []
     write(brokers, [*events[30_000:45_000], *poison, *reused, *events[100:200]])
@@ -62,7 +62,7 @@ def test_kills_stops_and_rebalances_leave_live_equal_to_replay(brokers: str, tmp
     assert found.holds, [*found.compared, *found.derived]
     assert all(compared.behind == 0 for compared in found.compared)
     codes = [code for code, _ in quarantined(brokers)]
-    assert codes == sorted(["not_json", "too_new", *["id_reused"] * len(reused)])
+    assert codes == sorted(["not_json", "unknown_type", *["id_reused"] * len(reused)])
 
 
 def test_a_lost_state_topic_is_rebuilt_from_the_log(brokers: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 import schemas
 from infra.importing.jsonl import IMPORTABLE
-from schemas.wire import decode
+from schemas.wire import told
 from tests.importing.feeding import adapted, codes, json_lines
 
 EXAMPLES = [orjson.loads(path.read_bytes()) for path in sorted((Path(schemas.__file__).parent / "examples").iterdir())]
@@ -15,7 +15,7 @@ EXAMPLES = [orjson.loads(path.read_bytes()) for path in sorted((Path(schemas.__f
 
 def test_every_fact_about_a_subject_goes_in_and_nothing_else() -> None:
     events, problems = adapted("jsonl", json_lines(*EXAMPLES))
-    allowed = [decode(orjson.dumps(one)) for one in EXAMPLES if one["type"] in IMPORTABLE]
+    allowed = [told(orjson.dumps(one)) for one in EXAMPLES if one["type"] in IMPORTABLE]
     assert events == allowed
     assert {problem.code for problem in problems} == {"not_importable"}
     assert {event.type for event in events} == IMPORTABLE

@@ -7,13 +7,14 @@ import pytest
 
 from agents.log_reading import read_range
 from agents.quarantine import Quarantine
+from agents.settings import WorkerOptions
 from infra.cli.quarantine import as_text
 from infra.importing.facts import Options
 from infra.importing.publish import publishing
 from infra.kafka.reading import ends
 from infra.quarantine import held
 from schemas.topics import EVENTS
-from schemas.wire import encode
+from schemas.wire import Undecodable, encode
 from tests.importing.conftest import Assay
 from tests.importing.feeding import adapted
 
@@ -29,16 +30,16 @@ class Consumed(NamedTuple):
     key: bytes
     value: bytes
     timestamp: int
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 async def quarantined(kafka: str, project: str, *values: bytes) -> list[str]:
     """Put these aside as a worker does, and return their refs."""
     async with publishing(kafka) as publisher:
-        quarantine = Quarantine(publisher, project, 100)
+        quarantine = Quarantine(publisher, project, WorkerOptions())
         for offset, value in enumerate(values):
-            quarantine.put(
-                Consumed(EVENTS.name, 1, offset, project.encode(), value, 1_700_000_000_000), "invalid", "\x1b[2J [bold]why"
-            )
+            record = Consumed(EVENTS.name, 1, offset, project.encode(), value, 1_700_000_000_000)
+            quarantine.put(record, Undecodable("invalid", "\x1b[2J [bold]why"))
     return [str(record.ref) for record in await held(kafka) if record.projection == project]
 
 

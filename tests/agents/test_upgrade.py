@@ -1,0 +1,101 @@
+"""A rolling upgrade on Apache Kafka: old and new versions of one event, written and read by old and new programs."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+
+from agents.analysis import wanted
+from agents.quarantine import WrittenByLater
+from infra.bench.load import Line
+from infra.kafka.reading import ends, live_state
+from schemas.topics import EVENTS, QUARANTINE
+from streams.review import REVIEW
+from tests.agents.workers import FAUST, PARTITIONS, begun, load, settle, verified, wait_until, worker, write
+
+OLD_WORKER = tuple(part.replace("agents.app", "tests.agents.old_worker") for part in FAUST)
+QUARANTINED = {"ASSAY_WORKER__TOO_NEW": "quarantine", "ASSAY_WORKER__QUARANTINE_SHARE": "1"}
+
+
+def as_v2(lines: list[Line]) -> Iterator[Line]:
+    """What a new producer writes: other submissions, told in version 2."""
+    for subject, type_, id_, value in lines:
+        event = orjson.loads(value) | {"subject": subject.replace("s-", "t-")}
+        if type_ == "assay.SubmissionReceived.v1":
+            event |= {"type": "assay.SubmissionReceived.v2", "data": event["data"] | {"provenance": "human"}}
+        yield event["subject"], event["type"], id_, orjson.dumps(event)
+
+
+NEW = list(as_v2(load(600, 60, seed=99)))
+SUBJECTS = {line[0] for line in NEW}
+
+
+def received(brokers: str) -> set[str]:
+    """Submissions that the live state has as received."""
+
+    async def read() -> set[str]:
+        states = [await live_state(brokers, REVIEW, number) for number in range(PARTITIONS)]
+        return {key for state, _ in states for key, row in state.rows.items() if row.revision}
+
+    return asyncio.run(read())
+
+
+def in_quarantine(brokers: str) -> int:
+    return sum(asyncio.run(ends(brokers, QUARANTINE.name)).values())
+
+
+def test_a_new_producer_before_the_old_worker_and_then_the_upgrade(brokers: str, tmp_path: Path) -> None:
+    """The old worker stops and leaves all of it in the log; the new one goes on from there; old producers go on too."""
+    write(brokers, load(1_000, 100))
+    with worker(brokers, tmp_path, "old", OLD_WORKER) as old:
+        wait_until(brokers, begun, old)
+        write(brokers, NEW)
+        assert old.wait() == 70
+        said = old.log.read_text()
+    assert f"{EVENTS.name}/" in said
+    assert "SubmissionReceived v2 is newer than v1" in said
+    assert "upgrade this worker" in said
+    assert in_quarantine(brokers) == 0
+    write(brokers, load(1_300, 100)[1_000:])
+    with worker(brokers, tmp_path, "new") as new:
+        settle(brokers, new)
+        assert new.stop() == 0, new.log.read_text()
+    found = verified(brokers)
+    assert found.holds, [*found.compared, *found.derived]
+    assert all(compared.behind == 0 for compared in found.compared)
+    assert received(brokers) >= SUBJECTS
+    assert in_quarantine(brokers) == 0
+
+
+def test_setting_aside_what_is_too_new_makes_a_state_that_no_replay_gives(brokers: str, tmp_path: Path) -> None:
+    """The guard taken out: why the old worker has to stop."""
+    write(brokers, [*load(500, 50), *NEW])
+    with worker(brokers, tmp_path, "old", OLD_WORKER, **QUARANTINED) as old:
+        settle(brokers, old)
+        assert old.stop() == 0, old.log.read_text()
+    assert in_quarantine(brokers) >= len(SUBJECTS)
+    assert not received(brokers) & SUBJECTS
+    with worker(brokers, tmp_path, "new") as new:
+        settle(brokers, new)
+        assert new.stop() == 0, new.log.read_text()
+    assert not verified(brokers).holds
+
+
+class Consumed(NamedTuple):
+    value: bytes
+    topic: str = EVENTS.name
+    partition: int = 0
+    offset: int = 7
+
+
+def test_the_analysis_agent_neither_skips_a_later_text() -> None:
+    """A text that it skipped would be acknowledged, and never be analysed."""
+    v2 = next(value for _, type_, _, value in NEW if type_.endswith("Received.v2"))
+    assert [want.subject for want in wanted([Consumed(v2)])] == [orjson.loads(v2)["subject"]]
+    later: list[Any] = [Consumed(v2.replace(b"Received.v2", b"Received.v3"))]
+    with pytest.raises(WrittenByLater, match=r"analysis: assay\.events\.v1/0@7: SubmissionReceived v3 is newer than v2"):
+        wanted(later)
+    assert wanted(later, too_new="quarantine") == []
