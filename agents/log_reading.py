@@ -43,7 +43,11 @@ async def extents(brokers: str, group: str, places: Iterable[Place]) -> dict[Pla
     consumer = new_consumer(brokers, group_id=group)
     try:
         await consumer.start()
+        # In this order: what others append and commit meanwhile must not look like commits past the end.
+        committed = [await consumer.committed(at) or 0 for at in asked]
         first, end = await consumer.beginning_offsets(asked), await consumer.end_offsets(asked)
-        return {(at.topic, at.partition): Extent(first[at], end[at], await consumer.committed(at) or 0) for at in asked}
+        return {
+            (at.topic, at.partition): Extent(first[at], end[at], goes_on) for at, goes_on in zip(asked, committed, strict=True)
+        }
     finally:
         await consumer.stop()

@@ -37,7 +37,7 @@ class StateLog:
         fence = uuid.uuid4().bytes
         await self.write([(FENCE_KEY, fence)])
         rows = await self._read_until(fence, watch)
-        del rows[FENCE_KEY]
+        rows.pop(FENCE_KEY, None)
         return rows
 
     async def write(self, rows: Iterable[Row]) -> None:
@@ -52,7 +52,7 @@ class StateLog:
         await self._producer.stop()
 
     async def _read_until(self, fence: bytes, watch: Watch) -> dict[bytes, bytes]:
-        """Read from the start to our own fence: an end offset may belong to a marker or to a compacted row."""
+        """Read from the start to our own fence; to the end, where the fence of another owner has taken its place by then."""
         consumer = new_consumer(self._brokers, isolation_level="read_committed")
         try:
             await consumer.start()
@@ -61,7 +61,7 @@ class StateLog:
             first, end = (await consumer.beginning_offsets([place]))[place], (await consumer.end_offsets([place]))[place]
             consumer.seek(place, first)
             rows: dict[bytes, bytes] = {}
-            while rows.get(FENCE_KEY) != fence:
+            while rows.get(FENCE_KEY) != fence and await consumer.position(place) < end:
                 fetched = (await consumer.getmany(place, timeout_ms=500, max_records=READ_ROWS)).get(place, [])
                 for record in fetched:
                     if record.value is None:
