@@ -7,7 +7,7 @@ batch acknowledged. A crash in between repeats effects (their ids and origins ar
 import asyncio
 import contextlib
 from collections.abc import AsyncIterable, Callable, Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 from aiokafka.errors import ProducerFenced
@@ -41,6 +41,9 @@ class Fenced(Exception):
 
 class Runner:
     """One projection in one worker, over the partitions that the worker is given."""
+
+    #: Where rows go.
+    state_log: ClassVar[type[StateLog]] = StateLog
 
     def __init__(
         self,
@@ -177,7 +180,7 @@ class Runner:
         return task
 
     def _take(self, number: int) -> None:
-        rows = StateLog(self._settings.brokers, self.projection, number)
+        rows = self.state_log(self._settings.brokers, self.projection, number)
         partition = self._partitions[number] = Partition(self.projection, number, rows)
         partition.recovery = self._beside(self._recover(partition))
 

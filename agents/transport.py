@@ -5,7 +5,6 @@ flow control, commits, web and sensors. A batch's offset is that of its last rec
 offset commits the batch.
 """
 
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar, cast
 
@@ -14,6 +13,8 @@ from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage, Message
+
+from agents.in_flight import InFlight
 
 #: The broker URL's scheme that chooses this transport, as in `assay://127.0.0.1:9092`.
 SCHEME = "assay"
@@ -24,8 +25,7 @@ class BatchConsumer(Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        #: Per partition, the batches handed out and not yet committed, oldest first.
-        self._in_flight: dict[TP, deque[Message]] = {}
+        self._in_flight = InFlight()
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
         records, active = await self._wait_next_records(timeout)
@@ -41,7 +41,7 @@ class BatchConsumer(Consumer):
             if batch and (active is None or tp in active or tp in self._buffered_partitions):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 message = self._batch_message(tp, batch, generation)
-                self._in_flight.setdefault(tp, deque()).append(message)
+                self._in_flight.hand_out(tp, message)
                 yield tp, message
 
     async def _seek_back(self) -> None:
@@ -89,10 +89,7 @@ class BatchConsumer(Consumer):
 
     def _new_offset(self, tp: TP) -> int | None:
         """One past the last batch before the first that is not acknowledged: batches commit in order."""
-        in_flight = self._in_flight.get(tp)
-        done: int | None = None
-        while in_flight and in_flight[0].acked:
-            done = in_flight.popleft().offset
+        done = self._in_flight.finish(tp)
         if done is None:
             return None
         self._acked_index[tp] = {offset for offset in self._acked_index[tp] if offset > done}
@@ -104,8 +101,7 @@ class BatchConsumer(Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)
-        for tp in revoked:
-            self._in_flight.pop(tp, None)
+        self._in_flight.forget(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         # Batches of an earlier generation are never acknowledged in this one; they would block its commits.

@@ -52,6 +52,7 @@ COMMANDS = (
     ("schema check", "infra.cli.schemas:check", "Check that the committed schemas are those of the code."),
     ("schema asyncapi", "infra.cli.schemas:asyncapi", "Print the AsyncAPI document."),
     ("bench live", "infra.cli.bench:live", "Measure a worker against the floor of its consumer."),
+    ("torture simulate", "infra.cli.simulation:simulate", "Run the engine through seeded worlds of faults."),
     ("config show", "infra.cli.config:show", "Print every setting."),
     ("doctor", "infra.cli.doctor:doctor", "Look for what would keep the system from starting."),
     ("version", "infra.cli.version:version", "Print the versions of Assay and of what it stands on."),
@@ -63,6 +64,7 @@ GROUPS = {
     "quarantine": "Records that could not be handled.",
     "schema": "Topics and event types.",
     "bench": "Measurements.",
+    "torture": "The engine under fire.",
     "config": "Settings.",
 }
 

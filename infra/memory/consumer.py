@@ -119,7 +119,7 @@ class MemoryConsumer:
             await self._changed(places, until - loop.time())
 
     async def _fetch(self, places: Iterable[TopicPartition], limit: int | None) -> Fetched:
-        starts = {place: await self.position(place) for place in places}
+        starts = {place: await self.position(place) for place in places if place in self._places}
         fetched: Fetched = {}
         for place, read in (await self._ask("fetch", self._read, starts, limit)).items():
             if read is None:

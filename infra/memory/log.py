@@ -77,7 +77,7 @@ class PartitionLog:
                 break
             if len(found) == limit:
                 return Read(found, entry.offset)
-            if entry.message is not None and not (committed and self._is_aborted(entry)):
+            if entry.message is not None and (not committed or self.is_committed(entry)):
                 found.append(entry)
         return Read(found, max(start, behind))
 
@@ -91,7 +91,7 @@ class PartitionLog:
         self.entries = entries[::-1]
 
     def _survives(self, entry: Entry, kept: set[bytes | None]) -> bool:
-        if entry.message is None or self._is_aborted(entry) or entry.message.key in kept:
+        if entry.message is None or not self.is_committed(entry) or entry.message.key in kept:
             return False
         kept.add(entry.message.key)
         return True
@@ -100,8 +100,11 @@ class PartitionLog:
         """Have this future resolved at the next change, unless it is done by then."""
         self._waiting = [one for one in self._waiting if not one.done()] + [waiter]
 
-    def _is_aborted(self, entry: Entry) -> bool:
-        return any(entry.producer == who and first <= entry.offset < last for who, first, last in self._aborted)
+    def is_committed(self, entry: Entry) -> bool:
+        """Whether this one is neither of an open nor of an aborted transaction."""
+        if entry.offset >= self._open.get(entry.producer, self.end):
+            return False
+        return not any(entry.producer == who and first <= entry.offset < last for who, first, last in self._aborted)
 
     def _add(self, producer: int, message: Message | None) -> None:
         self.entries.append(Entry(self.end, producer, message))

@@ -111,7 +111,9 @@ class MemoryProducer:
         await self._settled()
         self._transacting = False
         if self._fenced is None:
-            await self._ask("commit" if committed else "abort", self._broker.end_transaction, who, committed)
+            await self._ask(
+                "commit transaction" if committed else "abort transaction", self._broker.end_transaction, who, committed
+            )
         elif committed:
             raise self._fenced
 

@@ -1,0 +1,165 @@
+"""People and tools that write events, well and badly: what happens to submissions, duplicates, disorder and poison."""
+
+from base64 import b64encode
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, NamedTuple
+
+import orjson
+
+from schemas.identity import event_id
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+PROJECT = "p"
+SLICES = ("en/reviews/sentiment", "de/legal/rewriting")
+WRITERS = tuple(f"w-{number}" for number in range(4))
+VOTERS = tuple(f"v-{number}" for number in range(6))
+#: Subjects on which people work at a time.
+OPEN_SUBJECTS = 8
+POISON: tuple[bytes | None, ...] = (
+    None,
+    b"",
+    b"{no json",
+    b"[]",
+    b'{"type":"assay.NeverHeardOf.v1","data":{}}',
+    b'{"type":"assay.VoteCast.v1","data":{"voter":3}}',
+    b"\xff\xfe\x00",
+)
+
+
+class Said(NamedTuple):
+    """One event for the log; `everywhere`: a control record, which every partition gets."""
+
+    kind: str
+    subject: str
+    value: bytes | None
+    everywhere: bool = False
+
+
+class Crowd:
+    """Says one thing after another. What it says follows from the chances that it is given, and from what it said."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._policy = 0
+        self._revisions: dict[str, int] = {}
+        self._said: list[Said] = []
+
+    def say(self, kind: str, chance: Random) -> Said:
+        """One event of this kind of KINDS."""
+        self._number += 1
+        said = _HOW[kind](self, chance)
+        self._said.append(said)
+        return said
+
+    def _subject(self, chance: Random) -> str:
+        known = list(self._revisions)[-OPEN_SUBJECTS:]
+        # Now and then somebody speaks of what has not come yet.
+        return chance.choice(known) if known and chance.random() < 0.95 else f"s-{len(self._revisions) + 1}"
+
+    def _revision(self, subject: str, chance: Random) -> int:
+        return self._revisions.get(subject, 1) if chance.random() < 0.85 else chance.randint(1, 3)
+
+    def _event(self, kind: str, subject: str, name: str, data: dict[str, Any], chance: Random) -> Said:
+        # Clocks of people differ: event times go back and forth by hours.
+        time = START + timedelta(minutes=7 * self._number + chance.randint(-200, 200) + 200)
+        envelope = {
+            "specversion": "1.0",
+            "id": event_id(time, "crowd", self._number),
+            "type": f"assay.{name}.v1",
+            "source": "assay/simulation",
+            "subject": subject,
+            "time": time,
+            "data": data,
+        }
+        return Said(kind, subject, orjson.dumps(envelope, option=orjson.OPT_UTC_Z), everywhere=kind == "policy")
+
+    def receive(self, chance: Random) -> Said:
+        subject = f"s-{len(self._revisions) + 1}"
+        self._revisions[subject] = 1
+        about = {"project": PROJECT, "kind": "completion", "writer": chance.choice(WRITERS), "slice": chance.choice(SLICES)}
+        return self._event("receive", subject, "SubmissionReceived", {**about, "text": "A text."}, chance)
+
+    def edit(self, chance: Random) -> Said:
+        subject = self._subject(chance)
+        revision = max(2, self._revision(subject, chance) + 1)
+        if subject in self._revisions:
+            self._revisions[subject] = max(revision, self._revisions[subject])
+        data = {"revision": revision, "editor": "ed", "text": "Another text."}
+        return self._event("edit", subject, "SubmissionEdited", data, chance)
+
+    def withdraw(self, chance: Random) -> Said:
+        return self._event("withdraw", self._subject(chance), "SubmissionWithdrawn", {"withdrawn_by": "ed"}, chance)
+
+    def vote(self, chance: Random) -> Said:
+        subject, voter = self._subject(chance), chance.choice(VOTERS + WRITERS[:1])
+        label = "good" if chance.random() < 0.65 else "bad"
+        data = {"revision": self._revision(subject, chance), "voter": voter, "label": label}
+        return self._event("vote", subject, "VoteCast", data, chance)
+
+    def retract(self, chance: Random) -> Said:
+        subject = self._subject(chance)
+        data = {"revision": self._revision(subject, chance), "voter": chance.choice(VOTERS)}
+        return self._event("retract", subject, "VoteRetracted", data, chance)
+
+    def golden(self, chance: Random) -> Said:
+        subject, verdict = self._subject(chance), chance.choice(("approved", "rejected"))
+        data = {"revision": self._revision(subject, chance), "verdict": verdict, "set_by": "ed"}
+        return self._event("golden", subject, "GoldenAnswerSet", data, chance)
+
+    def analyse(self, chance: Random) -> Said:
+        subject = self._subject(chance)
+        about = {"model": "m", "language": "en", "characters": 7, "words": 2}
+        data = {**about, "revision": self._revision(subject, chance), "embedding": b64encode(chance.randbytes(384)).decode()}
+        return self._event("analyse", subject, "SubmissionAnalysed", data, chance)
+
+    def policy(self, chance: Random) -> Said:
+        self._policy += chance.choice((0, 1, 1, 1))
+        confidence = chance.choice((700, 800, 900))
+        policy = {
+            "overlap_max": chance.randint(3, 6),
+            "approve_confidence_permille": confidence,
+            "reject_confidence_permille": confidence,
+            "late_votes_reopen": chance.randint(0, 1),
+        }
+        data = {"project": PROJECT, "version": self._policy, "policy": policy, "applied_by": "ops", "reason": "trying"}
+        return self._event("policy", PROJECT, "PolicyApplied", data, chance)
+
+    def duplicate(self, chance: Random) -> Said:
+        """The very bytes of something said before."""
+        if not self._said:
+            return self.receive(chance)
+        return chance.choice(self._said[-200:])._replace(kind="duplicate")
+
+    def reuse(self, chance: Random) -> Said:
+        """An id that another event has."""
+        earlier = [(one, one.value) for one in self._said[-50:] if one.value and b'"A text."' in one.value]
+        if not earlier:
+            return self.vote(chance)
+        one, value = chance.choice(earlier)
+        return one._replace(kind="reuse", value=value.replace(b'"A text."', b'"A forged text."'))
+
+    def poison(self, chance: Random) -> Said:
+        return Said("poison", self._subject(chance), chance.choice(POISON))
+
+
+_HOW: dict[str, Callable[[Crowd, Random], Said]] = {
+    "receive": Crowd.receive,
+    "edit": Crowd.edit,
+    "withdraw": Crowd.withdraw,
+    "vote": Crowd.vote,
+    "retract": Crowd.retract,
+    "golden": Crowd.golden,
+    "analyse": Crowd.analyse,
+    "policy": Crowd.policy,
+    "duplicate": Crowd.duplicate,
+    "reuse": Crowd.reuse,
+    "poison": Crowd.poison,
+}
+KINDS = tuple(_HOW)
+#: How often each kind is said, of a hundred or so.
+WEIGHTS = {
+    "receive": 14, "edit": 7, "withdraw": 3, "vote": 45, "retract": 5, "golden": 4, "analyse": 3, "policy": 2,
+    "duplicate": 9, "reuse": 2, "poison": 4,
+}  # fmt: skip

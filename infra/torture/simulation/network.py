@@ -1,0 +1,155 @@
+"""The network between simulated processes and the broker: seeded delays, losses, and deaths at a chosen request."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from random import Random
+from typing import Any, NamedTuple, TypeVar
+
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+
+from infra.torture.simulation.clock import NOBODY, Process, VirtualLoop, current_process
+
+T = TypeVar("T")
+
+#: What aiokafka gives up after a time-out, and Assay takes for fatal; reads it tries again by itself.
+FALLIBLE = ("begin producer", "produce", "commit transaction", "abort transaction")
+
+#: What a process had sent when it died still arrives, up to the first that does not.
+LOST_IN_DEATH = 0.3
+
+
+class Weather(NamedTuple):
+    """How requests fare."""
+
+    usual_seconds: float = 0.004
+    slow_chance: float = 0.02
+    slow_seconds: float = 0.6
+    loss_chance: float = 0.001
+    timeout_seconds: float = 5.0
+
+
+@dataclass
+class Doom:
+    """What happens to a process at its n-th request from now on, before it is sent or when it is on its way."""
+
+    requests: int
+    before: bool
+    strike: Callable[[Process], None]
+
+
+class Trace:
+    """Everything that happened, as one digest; the lines themselves only where somebody wants them."""
+
+    def __init__(self, keep: bool = False) -> None:
+        self._digest = sha256()
+        self.lines: list[str] | None = [] if keep else None
+        self.count = 0
+
+    def add(self, time: float, what: str) -> None:
+        line = f"{time:.6f} {what}"
+        self.count += 1
+        self._digest.update(line.encode() + b"\n")
+        if self.lines is not None:
+            self.lines.append(line)
+
+    @property
+    def digest(self) -> str:
+        return self._digest.hexdigest()
+
+
+class SimulatedNetwork:
+    """Requests of one process arrive in the order in which they were sent, some time later."""
+
+    def __init__(self, loop: VirtualLoop, chance: Random, trace: Trace, weather: Weather) -> None:
+        self._loop = loop
+        self._chance = chance
+        self._trace = trace
+        self._weather = weather
+        self._dooms: dict[str, Doom] = {}
+        self._last_arrival: dict[str, float] = {}
+        self._frozen_until = 0.0
+        #: Dead processes of which nothing arrives any more.
+        self._cut: set[str] = set()
+
+    def doom(self, process: Process, doom: Doom) -> None:
+        self._dooms[process.name] = doom
+
+    def spare(self) -> None:
+        """Nobody is struck any more."""
+        self._dooms.clear()
+
+    def freeze(self, seconds: float) -> None:
+        """The broker answers nobody for so long."""
+        self._frozen_until = self._loop.time() + seconds
+
+    async def request(self, client: str, name: str, operation: Callable[[], T]) -> T:
+        """What belongs to no process is the world's own, and happens at once."""
+        process = current_process()
+        if process is None:
+            await asyncio.sleep(0)
+            return operation()
+        if process.is_dead:
+            raise asyncio.CancelledError
+        doom = self._due(process)
+        if doom is not None and doom.before:
+            await self._strike(process, doom)
+        reply: asyncio.Future[T] = self._loop.create_future()
+        self._send(process, name, operation, reply)
+        if doom is not None and not doom.before:
+            await self._strike(process, doom)
+        return await reply
+
+    def _due(self, process: Process) -> Doom | None:
+        doom = self._dooms.get(process.name)
+        if doom is None:
+            return None
+        doom.requests -= 1
+        return None if doom.requests > 0 else self._dooms.pop(process.name)
+
+    async def _strike(self, process: Process, doom: Doom) -> None:
+        self._trace.add(self._loop.time(), f"{process.name} is struck")
+        self._loop.call_soon(doom.strike, process, context=NOBODY)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    def _send(self, process: Process, name: str, operation: Callable[[], Any], reply: "asyncio.Future[Any]") -> None:
+        earliest = max(self._loop.time() + self._latency(), self._last_arrival.get(process.name, 0.0), self._frozen_until)
+        self._last_arrival[process.name] = earliest
+        fate = self._chance.random() / self._weather.loss_chance if name in FALLIBLE else 2.0
+        if fate < 1.0:
+            self._later(self._weather.timeout_seconds, _answer, reply, None, KafkaTimeoutError(name))
+        if fate >= 0.5:
+            self._loop.call_at(earliest, self._arrive, process, name, operation, reply, fate < 1.0, context=NOBODY)
+
+    def _arrive(
+        self, process: Process, name: str, operation: Callable[[], Any], reply: "asyncio.Future[Any]", unheard: bool
+    ) -> None:
+        if process.is_dead and (process.name in self._cut or self._chance.random() < LOST_IN_DEATH):
+            self._cut.add(process.name)
+            return
+        self._trace.add(self._loop.time(), f"{process.name} {name}")
+        try:
+            found, error = operation(), None
+        except KafkaError as refused:
+            found, error = None, refused
+        if not unheard:
+            self._later(self._latency(), _answer, reply, found, error)
+
+    def _later(self, seconds: float, callback: Callable[..., None], *arguments: Any) -> None:
+        self._loop.call_later(seconds, callback, *arguments, context=NOBODY)
+
+    def _latency(self) -> float:
+        weather, chance = self._weather, self._chance
+        longest = weather.slow_seconds if chance.random() < weather.slow_chance else weather.usual_seconds
+        return chance.random() * longest
+
+
+def _answer(reply: "asyncio.Future[Any]", found: Any, error: BaseException | None) -> None:
+    if reply.done():
+        return
+    if error is None:
+        reply.set_result(found)
+    else:
+        reply.set_exception(error)

@@ -1,0 +1,259 @@
+"""A whole world in one process: broker, workers with a supervisor, and the hands that hurt them."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, TypeVar
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaTimeoutError, ProducerFenced
+
+from agents.clients import registered
+from agents.publishing import partition_of
+from agents.runner import Fenced
+from agents.settings import WorkerSettings
+from infra.memory.clients import InMemory
+from infra.memory.log import Message
+from infra.memory.transactions import Identity
+from infra.torture.simulation.bugs import Engine
+from infra.torture.simulation.checks import WatchedBroker, compare, misquarantined
+from infra.torture.simulation.clock import NOBODY, Process, VirtualLoop
+from infra.torture.simulation.crowd import Said
+from infra.torture.simulation.network import Doom, SimulatedNetwork, Trace, Weather
+from infra.torture.simulation.worker import SimulatedWorker
+from schemas.topics import EVENTS, JUDGEMENTS, TOPICS
+from streams.projection import AnyProjection
+
+T = TypeVar("T")
+
+PARTITIONS = 2
+FLUSH_SECONDS = 0.5
+RESTART_SECONDS = 1.0
+FETCH_RECORDS = 60
+#: Virtual time after which work that is not done never will be.
+PATIENCE_SECONDS = 240.0
+#: What a worker may rightly end of: everything else is a fault of the engine.
+DEADLY = (ProducerFenced, Fenced, KafkaTimeoutError)
+
+
+@dataclass
+class Place:
+    """Where a worker runs: when one has died there, the supervisor starts another."""
+
+    number: int
+    wanted: bool = True
+    starts: int = 0
+    process: Process | None = None
+    worker: SimulatedWorker | None = None
+
+    @property
+    def runs(self) -> bool:
+        return self.process is not None and not self.process.is_dead
+
+
+@dataclass
+class World:
+    """Everything that happens follows from the seed and from what is called here, in that order."""
+
+    seed: int
+    projections: tuple[AnyProjection, ...]
+    engine: Engine = field(default_factory=Engine)
+    weather: Weather = field(default_factory=Weather)
+    keep_trace: bool = False
+
+    def __post_init__(self) -> None:
+        self.loop = VirtualLoop()
+        self.trace = Trace(self.keep_trace)
+        self.broker = WatchedBroker(self.projections, FETCH_RECORDS)
+        self._network_chance = Random(f"{self.seed}/network")
+        self.network = SimulatedNetwork(self.loop, self._network_chance, self.trace, self.weather)
+        self.places: list[Place] = []
+        self.crashes: list[str] = []
+        self.violations = self.broker.violations
+        self._address = f"memory://world-{id(self)}"
+        self._writer = Identity(0)
+        self._agents = ",".join(projection.name for projection in self.projections)
+        self.group = self.broker.group(WorkerSettings(agents=self._agents).group)
+        for topic in TOPICS:
+            self.broker.create_topic(topic.name, PARTITIONS, topic.compacted)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["World"]:
+        """The world, as long as it lasts; at its end every process is dead."""
+        with registered(self._address.removeprefix("memory://"), InMemory(self.broker, self.network)), _silent():
+            try:
+                yield self
+            finally:
+                self._end()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self._run(asyncio.sleep(seconds))
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(self.loop.create_task(work, context=NOBODY.copy()))
+
+    def _end(self) -> None:
+        for place in self.places:
+            place.wanted = False
+            if place.process is not None:
+                place.process.kill()
+        self.wait(0)
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
+
+    # --- workers -------------------------------------------------------------------------------
+
+    def add_worker(self) -> Place:
+        place = Place(len(self.places))
+        self.places.append(place)
+        self._start(place)
+        return place
+
+    def _start(self, place: Place) -> None:
+        if place.runs or not place.wanted or self.loop.is_closed():
+            return
+        place.starts += 1
+        process = Process(self.loop, f"worker-{place.number}.{place.starts}")
+        settings = WorkerSettings(brokers=f"{self._address}/{process.name}", flush_seconds=FLUSH_SECONDS, agents=self._agents)
+        projections = [self.engine.projection(projection) for projection in self.projections]
+        worker = SimulatedWorker(
+            settings, projections, self.engine.runner, self._fatal_in(place, process), Random(f"{self.seed}/{process.name}")
+        )
+        place.process, place.worker = process, worker
+        process.run(worker.run()).add_done_callback(lambda _: self._ended(place, process), context=NOBODY.copy())
+
+    def _fatal_in(self, place: Place, process: Process) -> Callable[[BaseException], None]:
+        def fatal(error: BaseException) -> None:
+            """As os._exit: nothing of the process runs after it."""
+            self._note(f"{process.name} ends: {type(error).__name__}")
+            if not isinstance(error, DEADLY):
+                self.violations.append(f"{process.name} ended by {error!r}")
+            self.crashes.append(type(error).__name__)
+            process.kill()
+            self._restart(place)
+            raise asyncio.CancelledError
+
+        return fatal
+
+    def _ended(self, place: Place, process: Process) -> None:
+        """It left by itself."""
+        process.kill()
+        self._restart(place)
+
+    def _restart(self, place: Place) -> None:
+        self.loop.call_later(RESTART_SECONDS, self._start, place, context=NOBODY.copy())
+
+    def kill(self, place: Place) -> None:
+        """`kill -9`, and the supervisor starts another."""
+        if place.process is not None and place.runs:
+            self._die(place)(place.process)
+
+    def _die(self, place: Place) -> Callable[[Process], None]:
+        def die(process: Process) -> None:
+            self._note(f"{process.name} is killed")
+            process.kill()
+            self._restart(place)
+
+        return die
+
+    def kill_at(self, place: Place, requests: int, before: bool) -> None:
+        """`kill -9` at the n-th request from now on."""
+        if place.process is not None:
+            self.network.doom(place.process, Doom(requests, before, self._die(place)))
+
+    def stop(self, place: Place, seconds: float) -> None:
+        """SIGSTOP, and SIGCONT after so long."""
+        if place.process is not None and place.runs:
+            self._note(f"{place.process.name} stops for {seconds:.3f}")
+            place.process.stop(seconds)
+
+    def stop_at(self, place: Place, requests: int, before: bool, seconds: float) -> None:
+        if place.process is not None:
+            self.network.doom(place.process, Doom(requests, before, lambda _: self.stop(place, seconds)))
+
+    def restart(self, place: Place) -> None:
+        """SIGTERM, and the supervisor starts another: two rebalances."""
+        if place.worker is not None and place.process is not None and place.runs:
+            self._note(f"{place.process.name} leaves")
+            self.loop.call_soon(place.worker.leave, context=NOBODY.copy())
+
+    def freeze(self, seconds: float) -> None:
+        self._note(f"the broker stops for {seconds:.3f}")
+        self.network.freeze(seconds)
+
+    # --- the log -------------------------------------------------------------------------------
+
+    def append(self, said: Said) -> None:
+        """Write what somebody said to where it belongs."""
+        places = [TopicPartition(EVENTS.name, partition_of(said.subject, PARTITIONS))]
+        if said.everywhere:
+            places = [TopicPartition(topic.name, at) for topic in (EVENTS, JUDGEMENTS) for at in range(PARTITIONS)]
+        for place in places:
+            self._run(self._append(place, Message(1, said.subject.encode(), said.value, ())))
+
+    async def _append(self, place: TopicPartition, message: Message) -> None:
+        self.broker.produce(self._writer, place, [message])
+
+    def compact(self) -> None:
+        self._note("compaction")
+        self.broker.compact()
+
+    # --- what must hold ------------------------------------------------------------------------
+
+    def compare(self, final: bool = False) -> None:
+        """Fold the log again, and note where live is not what comes out."""
+        self.violations += self._run(compare(f"{self._address}/checks", self.projections, final))
+
+    def settle(self) -> None:
+        """End the faults and wait until all is folded and committed; never ending is a violation as well."""
+        self.network.spare()
+        patience = self.loop.time() + PATIENCE_SECONDS
+        quiet = 0
+        while quiet < 3 and self.loop.time() < patience:
+            self.wait(1.0)
+            busy = self.backlog() or any(place.process is not None and place.process.is_stopped for place in self.places)
+            quiet = 0 if busy else quiet + 1
+        if quiet < 3:
+            self.violations.append(f"stands still with {self.backlog()} not committed")
+
+    def backlog(self) -> dict[str, int]:
+        """Records that are not committed, by partition."""
+        committed = self.group.committed
+        left = {}
+        for projection in self.projections:
+            for at in range(PARTITIONS):
+                place = TopicPartition(projection.source.name, at)
+                behind = self.broker.log(place).end - committed.get(place, 0)
+                if behind:
+                    left[f"{place.topic}/{at}"] = behind
+        return left
+
+    def finish(self) -> None:
+        """Settle, let every worker leave, and check all that must hold in the end."""
+        self.settle()
+        for place in self.places:
+            place.wanted = False
+            self.restart(place)
+        self.wait(30.0)
+        if any(place.runs for place in self.places):
+            self.violations.append("a worker that was told to leave is still there")
+        self.compare(final=True)
+        self.violations += self._run(misquarantined(f"{self._address}/checks", self.projections))
+
+    def _note(self, what: str) -> None:
+        self.trace.add(self.loop.time(), what)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """The workers' logs of what is done to them on purpose are nobody's interest."""
+    before = structlog.get_config()
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), processors=[lambda *_: ""])
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
