@@ -44,8 +44,13 @@ class Publisher:
         if batch.append(timestamp=time, key=key, value=value, headers=with_headers) is None:
             raise ValueError(f"a message of {len(value or b'')} bytes does not fit into a batch for {place[0]}")
 
-    async def send(self) -> None:
-        """Hand full batches to the producer; waits while its buffer is full."""
+    async def send(self, unfilled: bool = False) -> None:
+        """Hand full batches to the producer, or all; waits while its buffer is full."""
+        if unfilled:
+            self._full += [(place, batch) for place, batch in self._open.items() if batch.record_count()]
+            self._open = {}
+        if not self._full:
+            return  # and wait for nobody who hands over others
         async with self._sending:
             while self._full:
                 # Taken out once it is handed over: whoever waits here may be cancelled.
@@ -55,11 +60,10 @@ class Publisher:
 
     async def send_all(self) -> list[asyncio.Future[Any]]:
         """Hand over everything; the futures of all deliveries since the last call."""
-        self._full += [(place, batch) for place, batch in self._open.items() if batch.record_count()]
-        self._open = {}
-        await self.send()
-        sent, self._sent = self._sent, []
-        return sent
+        await self.send(unfilled=True)
+        async with self._sending:  # what somebody else is handing over counts as well
+            sent, self._sent = self._sent, []
+            return sent
 
 
 async def delivered(futures: Iterable[asyncio.Future[Any]]) -> None:

@@ -46,6 +46,16 @@ async def lags(brokers: str, workers: Sequence[WorkerOptions]) -> list[Lag]:
         await admin.close()
 
 
+async def committed_by(brokers: str, group: str) -> dict[tuple[str, int], int]:
+    """The next offset of every partition where the group has committed one."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+    await admin.start()
+    try:
+        return await _committed(admin, group)
+    finally:
+        await admin.close()
+
+
 async def _committed(admin: AIOKafkaAdminClient, group: str) -> dict[tuple[str, int], int]:
     try:
         offsets = await admin.list_consumer_group_offsets(group)

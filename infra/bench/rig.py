@@ -24,14 +24,25 @@ from streams.review import REVIEW
 REVIEW_ONLY = WorkerOptions(agents="review")
 Say = Callable[[str], None]
 
-#: Picked before anything is pinned: children inherit what is left to this process.
-MEASURED_CORE = max(os.sched_getaffinity(0))
+#: Picked before anything is pinned, for children inherit what is left to this process: the first is the measured one's.
+CORES = sorted(os.sched_getaffinity(0), reverse=True)
 
 
-def leave_a_core_to_the_measured() -> None:
-    """Keep this process, and the broker that it starts, off the core of the measured, if there are two."""
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, allowed - {MEASURED_CORE} or allowed)
+def leave_to_the_measured(count: int = 1) -> None:
+    """Keep this process, and the broker that it starts, off that many cores; where there are too few, on the last."""
+    os.sched_setaffinity(0, set(CORES[count:]) or {CORES[-1]})
+
+
+def broker_of(settings: Settings) -> psutil.Process:
+    """The process of the broker that `alone` started."""
+    record = broker.Broker(settings).record()
+    assert record is not None
+    return psutil.Process(record.pid)
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 @contextlib.contextmanager
@@ -71,8 +82,7 @@ class Measured:
 
     @property
     def cpu_seconds(self) -> float:
-        times = psutil.Process(self.process.pid).cpu_times()
-        return float(times.user + times.system)
+        return cpu_seconds(psutil.Process(self.process.pid))
 
 
 def _on(cores: set[int]) -> Callable[[], None]:
@@ -80,9 +90,7 @@ def _on(cores: set[int]) -> Callable[[], None]:
 
 
 @contextlib.asynccontextmanager
-async def worker(
-    settings: Settings, core: int = MEASURED_CORE, agents: str = "review", name: str = ""
-) -> AsyncIterator[Measured]:
+async def worker(settings: Settings, core: int = CORES[0], agents: str = "review", name: str = "") -> AsyncIterator[Measured]:
     """A worker on one core, ended by SIGTERM."""
     home = settings.data_dir / name
     told = os.environ | {"ASSAY_KAFKA__BROKERS": brokers_of(settings), "ASSAY_DATA_DIR": str(home)}
@@ -96,7 +104,7 @@ async def worker(
         await process.wait()
 
 
-async def said_by(command: Sequence[str], seconds: float = 600.0, core: int = MEASURED_CORE, **told: str) -> bytes:
+async def said_by(command: Sequence[str], seconds: float = 600.0, core: int = CORES[0], **told: str) -> bytes:
     """What a process on one core prints, with these variables in its environment. Raises AssayError where it fails."""
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, preexec_fn=_on({core}), env=os.environ | told)
     try:

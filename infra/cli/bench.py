@@ -1,4 +1,4 @@
-"""assay bench live."""
+"""assay bench."""
 
 import asyncio
 from collections.abc import Callable
@@ -33,9 +33,9 @@ def live(
     Example: assay bench live --events 100000 --no-uniform --json
     """
     from infra.bench.live import Load, measure, race
-    from infra.bench.rig import alone, leave_a_core_to_the_measured
+    from infra.bench.rig import alone, leave_to_the_measured
 
-    leave_a_core_to_the_measured()
+    leave_to_the_measured()
     load = Load(events, subjects, seed)
     with alone(settings()) as own:
         found = asyncio.run(measure(own, load, _say))
@@ -48,6 +48,49 @@ def live(
             found["uniform"] = asyncio.run(measure(own, Load(events, uniform_subjects, seed, uniform=True), _say))
         found["holds"] = found["holds"] and found["uniform"]["holds"]
     return _told(found, json)
+
+
+def latency(
+    *,
+    rate: Annotated[int, Parameter(validator=Number(gte=0), help="Events a second; 0: half of the measured rate.")] = 0,
+    seconds: Annotated[float, Parameter(validator=Number(gte=2))] = 15.0,
+    events: Annotated[int, Parameter(validator=Number(gte=1), help="Events to measure the rate on.")] = 200_000,
+    subjects: Positive = 10_000,
+    seed: int = 1,
+    json: Json = False,
+) -> Exit:
+    """Measure from sending the event that decides to a consumer that sees the verdict, under a steady load.
+
+    It starts a broker of its own. The exit code is 0 where the 50th and 99th percentile are within their bars.
+    Example: assay bench latency --rate 10000 --json
+    """
+    from infra.bench.latency import Told, measure
+    from infra.bench.rig import alone, leave_to_the_measured
+
+    leave_to_the_measured()
+    with alone(settings()) as own:
+        found = asyncio.run(measure(own, Told(rate, seconds, events, subjects, seed), _say))
+    return _told(found, json)
+
+
+def scale(*, events: Positive = 600_000, subjects: Positive = 10_000, seed: int = 1, json: Json = False) -> Exit:
+    """Measure two workers, each on a core, against one.
+
+    Each is measured from the instant when all partitions are at work to the last commit, on a broker of its own. With
+    two cores the second worker shares its core with the broker; CPU seconds then say what `speedup` cannot.
+    Example: assay bench scale --events 100000 --json
+    """
+    from infra.bench.live import Load
+    from infra.bench.rig import CORES, alone, leave_to_the_measured
+    from infra.bench.scale import measure, scaling
+
+    leave_to_the_measured(2)
+
+    def run(workers: int) -> dict[str, Any]:
+        with alone(settings()) as own:
+            return asyncio.run(measure(own, Load(events, subjects, seed), workers, _say))
+
+    return _told(scaling(run(1), run(2), len(CORES)), json)
 
 
 _say: Callable[[str], None] = note
