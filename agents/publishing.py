@@ -11,6 +11,9 @@ from aiokafka.partitioner import murmur2
 from agents.clients import Batch, Producer
 from schemas.wire import headers
 
+#: Full batches that may wait for the producer.
+CROWD = 16
+
 Place = tuple[str, int]
 Headers = list[tuple[str, bytes]]
 
@@ -43,6 +46,11 @@ class Publisher:
         batch = self._open[place] = self._producer.create_batch()
         if batch.append(timestamp=time, key=key, value=value, headers=with_headers) is None:
             raise ValueError(f"a message of {len(value or b'')} bytes does not fit into a batch for {place[0]}")
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many full batches wait that whoever adds more should wait, too."""
+        return len(self._full) > CROWD
 
     async def send(self, unfilled: bool = False) -> None:
         """Hand full batches to the producer, or all; waits while its buffer is full."""

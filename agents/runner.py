@@ -111,7 +111,8 @@ class Runner:
     async def _folded(self, partition: Partition, records: list[Any]) -> None:
         partition.bytes += sum(len(record.value or b"") for record in records)
         self._made.set()
-        await self._publisher.send()
+        if self._publisher.crowded:
+            await self._publisher.send()
         try:
             self._quarantine.check(records)
         except TooManyRefused:

@@ -90,12 +90,13 @@ def _on(cores: set[int]) -> Callable[[], None]:
 
 
 @contextlib.asynccontextmanager
-async def worker(settings: Settings, core: int = CORES[0], agents: str = "review", name: str = "") -> AsyncIterator[Measured]:
-    """A worker on one core, ended by SIGTERM."""
-    home = settings.data_dir / name
-    told = os.environ | {"ASSAY_KAFKA__BROKERS": brokers_of(settings), "ASSAY_DATA_DIR": str(home)}
-    command = [sys.executable, "-m", "infra.cli", "worker", "--agents", agents]
-    process = await asyncio.create_subprocess_exec(*command, env=told, preexec_fn=_on({core}), stdout=sys.stderr.fileno())
+async def worker(settings: Settings, core: int = CORES[0], name: str = "", **told: str) -> AsyncIterator[Measured]:
+    """A worker of the agent review on one core, with these variables in its environment; ended by SIGTERM."""
+    where = {"ASSAY_KAFKA__BROKERS": brokers_of(settings), "ASSAY_DATA_DIR": str(settings.data_dir / name)}
+    command = [sys.executable, "-m", "infra.cli", "worker", "--agents", "review"]
+    process = await asyncio.create_subprocess_exec(
+        *command, env=os.environ | where | told, preexec_fn=_on({core}), stdout=sys.stderr.fileno()
+    )
     try:
         yield Measured(process)
     finally:

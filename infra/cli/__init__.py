@@ -53,6 +53,7 @@ COMMANDS = (
     ("schema asyncapi", "infra.cli.schemas:asyncapi", "Print the AsyncAPI document."),
     ("bench live", "infra.cli.bench:live", "Measure a worker against the floor of its consumer."),
     ("torture simulate", "infra.cli.simulation:simulate", "Run the engine through seeded worlds of faults."),
+    ("bench recovery", "infra.cli.bench:recovery", "Measure how long a worker takes to have its state again."),
     ("bench scale", "infra.cli.bench:scale", "Measure two workers against one."),
     ("bench latency", "infra.cli.bench:latency", "Measure from an event to the verdict that it decides."),
     ("config show", "infra.cli.config:show", "Print every setting."),

@@ -93,6 +93,22 @@ def scale(*, events: Positive = 600_000, subjects: Positive = 10_000, seed: int 
     return _told(scaling(run(1), run(2), len(CORES)), json)
 
 
+def recovery(*, rows: Positive = 1_000_000, seed: int = 1, json: Json = False) -> Exit:
+    """Measure from the start of a worker to ready, with this many state rows to read.
+
+    It starts a broker of its own. The floor is reading the same topic alone.
+    Example: assay bench recovery --rows 100000 --json
+    """
+    from infra.bench.live import Load
+    from infra.bench.recovery import measure
+    from infra.bench.rig import alone, leave_to_the_measured
+
+    leave_to_the_measured()
+    with alone(settings()) as own:
+        found = asyncio.run(measure(own, Load(min(rows, 20_000), 2_000, seed), rows, _say))
+    return _told(found, json)
+
+
 _say: Callable[[str], None] = note
 
 
