@@ -32,8 +32,8 @@ class Lag:
 async def lags(brokers: str, workers: Sequence[WorkerOptions]) -> list[Lag]:
     """How far every agent of these workers has come."""
     admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
-    await admin.start()
     try:
+        await admin.start()
         found: list[Lag] = []
         for worker in workers:
             committed = await _committed(admin, worker.group)

@@ -164,6 +164,10 @@ class Supervisor:
         found = [child.started for child in self._children if child.part.name == name]
         return found[0].process.pid if found and found[0] else None
 
+    def is_ready(self, name: str) -> bool:
+        """Whether a part does its work at this moment."""
+        return any(child.ready for child in self._children if child.part.name == name)
+
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         (self._hurry if self._stop.is_set() else self._stop).set()
 

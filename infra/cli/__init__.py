@@ -52,6 +52,7 @@ COMMANDS = (
     ("schema check", "infra.cli.schemas:check", "Check that the committed schemas are those of the code."),
     ("schema asyncapi", "infra.cli.schemas:asyncapi", "Print the AsyncAPI document."),
     ("bench live", "infra.cli.bench:live", "Measure a worker against the floor of its consumer."),
+    ("torture kill", "infra.cli.torture:kill", "Kill workers, sink and broker under a live load; nothing may show."),
     ("torture simulate", "infra.cli.simulation:simulate", "Run the engine through seeded worlds of faults."),
     ("bench recovery", "infra.cli.bench:recovery", "Measure how long a worker takes to have its state again."),
     ("bench scale", "infra.cli.bench:scale", "Measure two workers against one."),

@@ -16,8 +16,8 @@ from streams.projection import AnyProjection, AnyState, Record, record_of, resto
 async def ends(brokers: str, *topics: str) -> dict[tuple[str, int], int]:
     """The next offset of every partition of these topics; nothing for a topic that does not exist."""
     consumer = new_consumer(brokers)
-    await consumer.start()
     try:
+        await consumer.start()
         places: list[TopicPartition] = []
         for topic in topics:
             places += [TopicPartition(topic, number) for number in sorted(await consumer.partitions_for(topic))]

@@ -68,6 +68,11 @@ class Worker:
     def wait(self) -> int:
         return self._process.wait(DEADLINE_SECONDS)
 
+    @property
+    def ended(self) -> int | None:
+        """The exit code, if it has ended."""
+        return self._process.poll()
+
     def check(self) -> None:
         assert self._process.poll() is None, self.log.read_text()
 

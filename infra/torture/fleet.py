@@ -1,0 +1,175 @@
+"""The system under fire: broker, workers and sink as `assay up` runs them, and the faults that strike them."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from subprocess import Popen
+from typing import IO, Self
+
+from infra.errors import AssayError, Exit
+from infra.kafka.broker import Broker
+from infra.settings import Settings, environment
+from infra.supervisor import Backoff, Part, Started, Supervisor
+from infra.system import broker, command
+from infra.torture.schedule import GUEST, SINK, Fault, worker_name
+
+READY_SECONDS = 120.0
+#: How long a worker may take to leave, or anything to be there again, before that is a finding of its own.
+PATIENCE_SECONDS = 120.0
+LOOK_SECONDS = 0.02
+#: Whatever dies is started again at once, and nothing is given up: a worker cannot start while the broker is down.
+IMPATIENT = Backoff(first_seconds=0.1, most_seconds=0.5, hopeless_after=1_000)
+
+
+@dataclass
+class Fleet:
+    """Runs while its block runs; `suffer` lets a fault strike. What the parts say goes to `log`."""
+
+    settings: Settings
+    log: Path
+    #: How processes ended that were not told to at the very end: by name and exit code.
+    endings: Counter[str] = field(default_factory=Counter)
+    _launched: list[tuple[str, Popen[bytes]]] = field(default_factory=list)
+    _guards: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    _stopped: set[int] = field(default_factory=set)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._lines: IO[str] = stack.enter_context(self.log.open("a", buffering=1))
+            env = environment(self.settings)
+            names = [worker_name(number) for number in range(1, self.settings.worker.processes + 1)]
+            ours = [command(name, ["worker"], env) for name in names]
+            parts = [broker(self.settings), *ours, command(SINK, ["serve"], env)]
+            self._supervisor = self._supervise(parts)
+            stack.enter_context(self._supervisor)
+            stack.callback(self._wake_all)
+            self._supervisor.wait_ready(READY_SECONDS)
+            # Told the address, since it may start while the broker is down.
+            self._guest = command(GUEST, ["worker"], env | {"ASSAY_KAFKA__BROKERS": self.brokers})
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._count_endings()
+        self._stack.close()
+
+    @property
+    def brokers(self) -> str:
+        found = Broker(self.settings).running()
+        if found is None:
+            raise AssayError("the broker does not run", where=self.settings.data_dir, exit_code=Exit.FAILED)
+        return found
+
+    async def suffer(self, fault: Fault) -> None:
+        """Let it strike a target that works, and return once that is over. Faults on one target take turns."""
+        async with self._guards[fault.target]:
+            self._say("fault", f"{fault.kind} {fault.target} {fault.seconds}")
+            if fault.kind == "join_worker":
+                await self._visit(fault.seconds)
+            elif fault.kind.startswith(("stall", "zombie")):
+                await self._stall(fault.target, fault.seconds)
+            else:
+                number = signal.SIGTERM if fault.kind == "leave_worker" else signal.SIGKILL
+                await self._end(fault.target, await self._pid(fault.target), number)
+                if fault.kind == "kill_again":
+                    await self._end_early(fault.target, fault.seconds)
+
+    # --- faults ---------------------------------------------------------------------------------
+
+    async def _visit(self, seconds: float) -> None:
+        """A worker joins the group, works for so long, and leaves it again."""
+        visitor = self._supervise([self._guest])
+        await asyncio.to_thread(visitor.__enter__)
+        try:
+            await self._ready(visitor, GUEST)
+            await asyncio.sleep(seconds)
+        finally:
+            await asyncio.to_thread(visitor.__exit__)
+
+    async def _stall(self, name: str, seconds: float) -> None:
+        pid = await self._pid(name)
+        with self._asleep(pid):
+            await asyncio.sleep(seconds)
+
+    @contextlib.contextmanager
+    def _asleep(self, pid: int) -> Iterator[None]:
+        self._stopped.add(pid)
+        _send(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            _send(pid, signal.SIGCONT)
+            self._stopped.discard(pid)
+
+    async def _end_early(self, name: str, seconds: float) -> None:
+        """Kill it while it joins its group, recovers, or folds its first records."""
+        while (pid := self._supervisor.pid(name)) is None:  # noqa: ASYNC110  its supervisor is a thread
+            await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(seconds)
+        await self._end(name, pid, signal.SIGKILL)
+
+    async def _end(self, name: str, pid: int, number: signal.Signals) -> None:
+        _send(pid, number)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self._supervisor.pid(name) == pid:
+            if time.monotonic() > deadline:
+                self._say("fault", f"{name} does not end: killed")
+                self.endings[f"{name} does not end"] += 1
+                _send(pid, signal.SIGKILL)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _pid(self, name: str) -> int:
+        """The process of a part, as soon as it is ready."""
+        await self._ready(self._supervisor, name)
+        pid = self._supervisor.pid(name)
+        return pid if pid is not None else await self._pid(name)
+
+    async def _ready(self, supervisor: Supervisor, name: str) -> None:
+        deadline = time.monotonic() + 2 * PATIENCE_SECONDS
+        while not supervisor.is_ready(name):
+            supervisor.check()
+            if time.monotonic() > deadline:
+                raise AssayError("a part does not come back", where=name, hint=f"see {self.log}", exit_code=Exit.FAILED)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _wake_all(self) -> None:
+        for pid in self._stopped:
+            _send(pid, signal.SIGCONT)
+
+    # --- what the parts do ----------------------------------------------------------------------
+
+    def _supervise(self, parts: list[Part]) -> Supervisor:
+        return Supervisor([self._noted(part) for part in parts], self._say, IMPATIENT)
+
+    def _noted(self, part: Part) -> Part:
+        def launch() -> Started:
+            started = part.launch()
+            self._launched.append((part.name, started.process))
+            return started
+
+        return replace(part, launch=launch)
+
+    def _count_endings(self) -> None:
+        for name, process in self._launched:
+            if process.poll() is not None:
+                kind = name.partition("-")[0]
+                self.endings[f"{kind}: {_said(process.returncode)}"] += 1
+
+    def _say(self, name: str, text: str) -> None:
+        self._lines.write(f"{time.strftime('%H:%M:%S')} {name:>10} | {text}\n")
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _said(code: int) -> str:
+    return f"exit {code}" if code >= 0 else signal.Signals(-code).name
