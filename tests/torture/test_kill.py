@@ -54,9 +54,8 @@ def meant() -> list[Sent]:
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A system that has folded and stored a load, unhurt."""
     home = tmp_path_factory.mktemp("fleet")
-    settings = Settings(
-        data_dir=home, kafka=Kafka(heap_mb=384), clickhouse=ClickHouse(port=0), worker=Worker(flush_seconds=0.2, too_new="quarantine")
-    )
+    worker = Worker(flush_seconds=0.2, too_new="quarantine")
+    settings = Settings(data_dir=home, kafka=Kafka(heap_mb=384), clickhouse=ClickHouse(port=0), worker=worker)
     found = run(settings, Campaign(0, SHAPE, 1), Watch(lambda watch: None))
     assert found["holds"], found
     with Fleet(settings, home / "again.log") as fleet:
