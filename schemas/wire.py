@@ -54,8 +54,11 @@ class Wire:
 
     def decode(self, value: bytes) -> AnyEvent:
         """The event in these bytes, upcast to its newest version. Raises Undecodable, and nothing else."""
-        event = self.told(value)
-        return upcast(event) if type(event) in _OLD else cast(AnyEvent, event)
+        try:
+            event = self._validate_json(value)
+        except ValidationError as refused:
+            raise self._undecodable(value, refused) from None
+        return upcast(event) if type(event) in _OLD else event
 
     def encode(self, event: ToldEvent) -> bytes:
         """The event as compact JSON, without fields that are absent."""
