@@ -9,8 +9,10 @@ from agents.clients import new_consumer
 from agents.publishing import Place
 
 
-async def read_range(brokers: str, place: Place, start: int, end: int) -> AsyncGenerator[list[Any], None]:
-    """Batches of aiokafka's ConsumerRecords with start <= offset < end, in order."""
+async def read_range(
+    brokers: str, place: Place, start: int, end: int, max_records: int | None = None
+) -> AsyncGenerator[list[Any], None]:
+    """Batches of aiokafka's ConsumerRecords with start <= offset < end, in order; of a fetch each, or smaller."""
     if start >= end:
         return
     consumer = new_consumer(brokers)
@@ -20,7 +22,7 @@ async def read_range(brokers: str, place: Place, start: int, end: int) -> AsyncG
         consumer.assign([partition])
         consumer.seek(partition, start)
         while start < end:
-            records = (await consumer.getmany(partition, timeout_ms=500)).get(partition, [])
+            records = (await consumer.getmany(partition, timeout_ms=500, max_records=max_records)).get(partition, [])
             # Not the last record's offset: behind it there may be markers, which are no records.
             start = await consumer.position(partition)
             if records:

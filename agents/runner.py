@@ -75,8 +75,8 @@ class Runner:
         self._wake = asyncio.Event()
         #: Set by every flush: what waits for room looks again.
         self._relieved = asyncio.Event()
-        #: Bytes of records in the flush under way.
-        self._in_flush = 0
+        #: What the flush under way is writing.
+        self._in_flush: list[Flush] = []
         #: Held while rows are written, so that no state log is closed in between.
         self._lock = asyncio.Lock()
         self._recovering = asyncio.Semaphore(RECOVERIES)
@@ -258,7 +258,7 @@ class Runner:
         meanwhile, so that no transaction grows with the log."""
         partition.catching_up.began(partition.read + 1, end)
         place = (self.projection.source.name, partition.number)
-        missed = read_range(self._settings.brokers, place, partition.read + 1, end)
+        missed = read_range(self._settings.brokers, place, partition.read + 1, end, self._settings.batch_records)
         async with contextlib.aclosing(missed):
             async for records in missed:
                 await self._room()
@@ -343,12 +343,11 @@ class Runner:
         async with self._lock:
             if self._broken:
                 return
-            flushes = [partition.snapshot() for partition in self._partitions.values() if partition.is_dirty]
-            self._in_flush = sum(flush.bytes for flush in flushes)
+            self._in_flush = [partition.snapshot() for partition in self._partitions.values() if partition.is_dirty]
             await delivered(await self._publisher.send_all())
-            for flush in flushes:
+            for flush in self._in_flush:
                 await self._write(flush)
-            self._in_flush = 0
+            self._in_flush = []
         self._relieved.set()
 
     async def _write(self, flush: Flush) -> None:
@@ -370,7 +369,17 @@ class Runner:
             await self._relieved.wait()
 
     def _is_full(self) -> bool:
-        partitions = self._partitions.values()
-        held = self._in_flush + sum(partition.bytes for partition in partitions)
-        rows = sum(len(partition.state.touched) for partition in partitions)
-        return held >= self._settings.unflushed_bytes or rows >= self._settings.unflushed_rows
+        settings = self._settings
+        return self.unflushed_bytes >= settings.unflushed_bytes or self.unflushed_rows >= settings.unflushed_rows
+
+    @property
+    def unflushed_bytes(self) -> int:
+        """Of records that are folded and not durable yet."""
+        held: tuple[Partition | Flush, ...] = (*self._partitions.values(), *self._in_flush)
+        return sum(one.bytes for one in held)
+
+    @property
+    def unflushed_rows(self) -> int:
+        """State rows that are changed and not written yet."""
+        changed = sum(len(partition.state.touched) for partition in self._partitions.values())
+        return changed + sum(len(flush.rows) for flush in self._in_flush)

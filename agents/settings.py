@@ -23,7 +23,7 @@ class WorkerOptions(BaseModel):
     too_new: str = Field("stop", pattern="^(stop|quarantine)$", description="at a later version of an event than it reads")
     embedder: str = Field("minilm", pattern="^(minilm|hashing)$", description="what the analysis agent embeds with")
     health_host: str = Field("127.0.0.1", description="address on which /livez and /readyz answer")
-    health_port: int = Field(0, ge=0, le=65_535, description="port of /livez and /readyz; 0 is off")
+    health_port: int = Field(0, ge=0, le=65_535, description="port of /livez and /readyz; 0 is off; more workers take the next")
     web_port: int = Field(0, ge=0, le=65_535, description="port of Faust's own web view; 0 is off")
 
     @property

@@ -232,7 +232,9 @@ class Supervisor:
         self._forget(child)
         if not child.ever_ready and code == Exit.USAGE:
             raise AssayError(f"{child.part.name} cannot start", got="exit 2", hint="its own line above says why")
-        self._again(child, f"died ({_said(code)}) after {time.monotonic() - child.since:.1f} s")
+        # A part that somebody else told to stop did not die.
+        how = "was stopped from outside" if code == 0 else f"died ({_said(code)})"
+        self._again(child, f"{how} after {time.monotonic() - child.since:.1f} s")
 
     def _again(self, child: _Child, why: str) -> None:
         ran = time.monotonic() - child.since

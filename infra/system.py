@@ -15,14 +15,20 @@ ANALYSIS = {"ASSAY_WORKER__AGENTS": "analysis", "ASSAY_WORKER__BATCH_RECORDS": "
 
 def parts(settings: Settings) -> tuple[Part, ...]:
     """Broker (unless one is named or runs already), then workers, sink and gateway. Topics exist before these start."""
-    env = environment(settings)
-    workers = (command(f"worker-{number}", ["worker"], env) for number in range(1, settings.worker.processes + 1))
+    env, count = environment(settings), settings.worker.processes
+    workers = (command(f"worker-{number + 1}", ["worker"], env | _health(settings, number)) for number in range(count))
     # By itself, since it brings in a model and must not hold up the folds.
-    analysis = command("analysis", ["worker"], {**env, **ANALYSIS})
+    analysis = command("analysis", ["worker"], env | ANALYSIS | _health(settings, count))
     ours = (*workers, analysis, command("serve", ["serve"], env))
     if settings.kafka.brokers or Broker(settings).record():
         return ours
     return (broker(settings), *ours)
+
+
+def _health(settings: Settings, number: int) -> dict[str, str]:
+    """A port each: the first worker has the one of the settings, and so on; the analysis has the last."""
+    port = settings.worker.health_port
+    return {"ASSAY_WORKER__HEALTH_PORT": str(port + number)} if port else {}
 
 
 def command(name: str, arguments: list[str], env: Mapping[str, str]) -> Part:

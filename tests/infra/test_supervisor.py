@@ -100,6 +100,18 @@ def test_what_dies_starts_again_and_says_so(part: Callable[..., Part], log: Path
     assert said[-1] == "worker stopped"
 
 
+def test_what_is_stopped_from_outside_starts_again_and_is_not_called_dead(part: Callable[..., Part], log: Path) -> None:
+    said: list[str] = []
+    with Supervisor([part("worker")], lambda _, text: said.append(text), QUICK) as system:
+        system.wait_ready(10)
+        first = system.pid("worker")
+        assert first is not None
+        os.kill(first, signal.SIGTERM)
+        until(lambda: system.pid("worker") not in (None, first) and len(pids(log)) == 2)
+    assert any(text.startswith("was stopped from outside after") and "starts again in" in text for text in said)
+    assert not any("died" in text for text in said)
+
+
 def test_what_lacks_something_is_not_tried_again(part: Callable[..., Part], log: Path) -> None:
     said: list[str] = []
     with (
