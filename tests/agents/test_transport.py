@@ -1,8 +1,9 @@
 """The batch consumer inside a real Faust app, fed with fetched records: what is committed, and when."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from aiokafka.structs import ConsumerRecord
@@ -33,6 +34,9 @@ class Fed(BatchConsumer):
         return {}
 
 
+FedT = TypeVar("FedT", bound=Fed)
+
+
 def record(tp: TP, offset: int) -> ConsumerRecord:
     return ConsumerRecord(tp.topic, tp.partition, offset, 1_000, 0, b"key", b"value", None, 3, 5, ())
 
@@ -43,9 +47,16 @@ async def nothing(*_: Any) -> None:
 
 @pytest.fixture
 async def consumer(tmp_path: Path) -> AsyncIterator[Fed]:
-    app = create_app(WorkerSettings(data_dir=tmp_path, agents="review"))
+    async with in_app(Fed, tmp_path) as made:
+        yield made
+
+
+@asynccontextmanager
+async def in_app(kind: type[FedT], home: Path) -> AsyncIterator[FedT]:
+    """A consumer of this kind that has been given both partitions, in generation 1."""
+    app = create_app(WorkerSettings(data_dir=home, agents="review"))
     app.topics._acking_topics.add(EVENTS.name)
-    made = Fed(app.transport, callback=nothing, on_partitions_revoked=nothing, on_partitions_assigned=nothing)
+    made = kind(app.transport, callback=nothing, on_partitions_revoked=nothing, on_partitions_assigned=nothing)
     app.consumer = made
     await assign(made, {ONE, TWO}, 1)
     yield made
