@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import orjson
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
 from agents.analysis import wanted
 from agents.quarantine import WrittenByLater
 from infra.bench.load import Line
 from infra.kafka.reading import ends, live_state
-from schemas.topics import EVENTS, QUARANTINE
+from schemas.topics import EVENTS, QUARANTINE, TOPICS
 from streams.review import REVIEW
 from tests.agents.workers import FAUST, PARTITIONS, begun, load, settle, verified, wait_until, worker, write
 
@@ -43,6 +44,18 @@ def received(brokers: str) -> set[str]:
     return asyncio.run(read())
 
 
+def topics(brokers: str) -> set[str]:
+    async def listed() -> set[str]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+        await admin.start()
+        try:
+            return set(await admin.list_topics())
+        finally:
+            await admin.close()
+
+    return asyncio.run(listed())
+
+
 def in_quarantine(brokers: str) -> int:
     return sum(asyncio.run(ends(brokers, QUARANTINE.name)).values())
 
@@ -61,6 +74,7 @@ def test_a_new_producer_before_the_old_worker_and_then_the_upgrade(brokers: str,
     assert in_quarantine(brokers) == 0
     write(brokers, load(1_300, 100)[1_000:])
     with worker(brokers, tmp_path, "new") as new:
+        new.wait_ready()
         settle(brokers, new)
         assert new.stop() == 0, new.log.read_text()
     found = verified(brokers)
@@ -68,6 +82,7 @@ def test_a_new_producer_before_the_old_worker_and_then_the_upgrade(brokers: str,
     assert all(compared.behind == 0 for compared in found.compared)
     assert received(brokers) >= SUBJECTS
     assert in_quarantine(brokers) == 0
+    assert topics(brokers) == {topic.name for topic in TOPICS} | {"__consumer_offsets", "__transaction_state"}
 
 
 def test_setting_aside_what_is_too_new_makes_a_state_that_no_replay_gives(brokers: str, tmp_path: Path) -> None:
@@ -79,6 +94,7 @@ def test_setting_aside_what_is_too_new_makes_a_state_that_no_replay_gives(broker
     assert in_quarantine(brokers) >= len(SUBJECTS)
     assert not received(brokers) & SUBJECTS
     with worker(brokers, tmp_path, "new") as new:
+        new.wait_ready()
         settle(brokers, new)
         assert new.stop() == 0, new.log.read_text()
     assert not verified(brokers).holds

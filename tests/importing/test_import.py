@@ -11,7 +11,7 @@ import orjson
 from agents.log_reading import read_range
 from agents.publishing import partition_of
 from infra.importing.facts import Options
-from infra.importing.publish import known_events, publish
+from infra.importing.publish import Message, known_events, message, publish
 from infra.kafka.reading import ends
 from schemas.topics import EVENTS
 from schemas.wire import encode
@@ -41,6 +41,25 @@ async def in_log(kafka: str, project: str) -> list[tuple[int, bytes, bytes, dict
                 (r.partition, r.key, r.value, dict(r.headers)) for r in batch if r.key and r.key.startswith(project.encode())
             ]
     return found
+
+
+async def test_a_file_of_before_a_new_version_adds_nothing(
+    assay_in_thread: Call, topics: str, tmp_path: Path, project: str
+) -> None:
+    """It was imported when SubmissionReceived was at version 1: the same ids, and bytes without provenance."""
+    path = votes_file(tmp_path, votes(100))
+    before = [_as_v1(message(one)) for one in adapted("crowd-csv", path.read_text(), Options(project))[0]]
+    assert {one.type for one in before} == {"assay.SubmissionReceived.v1", "assay.VoteCast.v1"}
+    await publish(topics, PARTITIONS, before)
+    said = await assay_in_thread("import", path, "--format", "crowd-csv", "--project", project, "--json")
+    assert (said.json["new"], said.json["already_there"], said.json["problems_total"]) == (0, len(before), 0)
+
+
+def _as_v1(one: Message) -> Message:
+    event = orjson.loads(one.value)
+    if event["data"].pop("provenance", None) is None:
+        return one
+    return one._replace(type="assay.SubmissionReceived.v1", value=orjson.dumps(event | {"type": "assay.SubmissionReceived.v1"}))
 
 
 async def test_a_second_run_adds_nothing(assay_in_thread: Call, topics: str, tmp_path: Path, project: str) -> None:

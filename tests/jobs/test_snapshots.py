@@ -18,7 +18,9 @@ from infra import parquet, runs, snapshots
 from infra.errors import AssayError
 from infra.importing.publish import publishing
 from infra.kafka.topics import ensure_topics
-from infra.settings import Kafka, Settings
+from infra.memory.broker import MemoryBroker
+from infra.memory.clients import serving
+from infra.settings import Kafka, Settings, Worker
 from infra.snapshots import Request
 from schemas.events import SnapshotSealed
 from schemas.manifest import LAYOUTS
@@ -52,6 +54,27 @@ def conversations(project: str, numbers: Iterable[int]) -> list[tuple[str, Froze
             )
         )
     )
+
+
+def test_what_a_later_version_wrote_is_not_left_out_silently(tmp_path: Path) -> None:
+    """Unless the workers set such records aside as well."""
+    broker = MemoryBroker()
+    broker.create_topic(EVENTS.name, 1)
+    with serving("ahead", broker) as address:
+        world = Settings(data_dir=tmp_path, kafka=Kafka(brokers=address))
+        made = [*events(conversations("p", range(3))), ("p:q9", b'{"type":"assay.SubmissionReceived.v9"}')]
+        asyncio.run(_append(address, made))
+        where = rf"a later version of Assay wrote this; where: assay\.events\.v1/0@{len(made) - 1};"
+        with pytest.raises(AssayError, match=where):
+            snapshots.build(world, Request(projects=("p",)))
+        setting_aside = world.model_copy(update={"worker": Worker(too_new="quarantine")})
+        assert snapshots.build(setting_aside, Request(projects=("p",))).dataset.examples
+
+
+async def _append(brokers: str, made: list[tuple[str, bytes]]) -> None:
+    async with publishing(brokers) as publisher:
+        for subject, value in made:
+            publisher.add((EVENTS.name, 0), subject.encode(), value, 1, [])
 
 
 def send(world: Settings, steps: list[tuple[str, Frozen]]) -> None:
