@@ -120,9 +120,12 @@ class SimulatedWorker(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         self._generation = self._consumer.generation
         self._in_flight.clear()
+        await self._guarded(self._keep(set(assigned)))
+        self._flow.set()
+
+    async def _keep(self, assigned: set[TopicPartition]) -> None:
         for topic, runner in self._runners.items():
             await runner.keep({place.partition for place in assigned if place.topic == topic})
-        self._flow.set()
 
     # --- records -------------------------------------------------------------------------------
 

@@ -35,6 +35,8 @@ RESTART_SECONDS = 1.0
 FETCH_RECORDS = 60
 #: Virtual time after which work that is not done never will be.
 PATIENCE_SECONDS = 240.0
+#: Virtual time in which all workers must have left.
+LEAVE_SECONDS = 30.0
 #: What a worker may rightly end of: everything else is a fault of the engine.
 DEADLY = (ProducerFenced, Fenced, KafkaTimeoutError)
 
@@ -234,15 +236,28 @@ class World:
 
     def finish(self) -> None:
         """Settle, let every worker leave, and check all that must hold in the end."""
-        self.settle()
-        for place in self.places:
-            place.wanted = False
-            self.restart(place)
-        self.wait(30.0)
+        self._settle_and_leave()
+        # What was on its way from one who slept may come after all others are gone: a repetition, but a record.
+        for _ in range(2):
+            if self.backlog():
+                self._come_back()
+                self._settle_and_leave()
         if any(place.runs for place in self.places):
             self.violations.append("a worker that was told to leave is still there")
         self.compare(final=True)
         self.violations += self._run(misquarantined(f"{self._address}/checks", self.projections))
+
+    def _settle_and_leave(self) -> None:
+        self.settle()
+        for place in self.places:
+            place.wanted = False
+            self.restart(place)
+        self.wait(LEAVE_SECONDS)
+
+    def _come_back(self) -> None:
+        for place in self.places:
+            place.wanted = True
+            self.loop.call_soon(self._start, place, context=NOBODY.copy())
 
     def _note(self, what: str) -> None:
         self.trace.add(self.loop.time(), what)
