@@ -19,6 +19,8 @@ log = structlog.get_logger(__name__)
 LOOKS = 5
 #: The longest time between two looks.
 LOOK_SECONDS = 10.0
+#: What a look counts while other partitions move: a partition may wait until what was fetched of the others is done.
+WAITING = 0.1
 
 
 class Standstill(Exception):
@@ -26,25 +28,29 @@ class Standstill(Exception):
 
 
 class Standing:
-    """Counts for how many looks in a row each partition has stood still before work.
+    """Counts for how many looks each partition has stood still before work.
 
     Looks and not seconds: a process that was stopped, or a broker that was, has seen no standstill.
     """
 
     def __init__(self) -> None:
         self._marks: dict[Place, tuple[int, int]] = {}
-        self._looks: dict[Place, int] = {}
+        self._looks: dict[Place, float] = {}
 
-    def look(self, seen: Mapping[Place, Extent], recovered: int) -> dict[Place, int]:
+    def look(self, seen: Mapping[Place, Extent], recovered: int) -> dict[Place, float]:
         """The count of each partition. `recovered` grows while a recovery moves, during which no commit need."""
-        looks: dict[Place, int] = {}
-        for place, extent in seen.items():
-            mark = (extent.committed, recovered)
-            still = extent.end > extent.committed and self._marks.get(place) == mark
-            looks[place] = self._looks.get(place, 0) + 1 if still else 0
-            self._marks[place] = mark
-        self._looks = looks
-        return looks
+        marks = {place: (extent.committed, recovered) for place, extent in seen.items()}
+        moved = any(self._marks.get(place) != mark for place, mark in marks.items())
+        weight = WAITING if moved else 1.0
+        self._looks = {
+            place: self._looks.get(place, 0.0) + weight if self._stands(place, extent, marks[place]) else 0.0
+            for place, extent in seen.items()
+        }
+        self._marks = marks
+        return self._looks
+
+    def _stands(self, place: Place, extent: Extent, mark: tuple[int, int]) -> bool:
+        return extent.end > extent.committed and self._marks.get(place) == mark
 
     def forget(self) -> None:
         self._looks = {}
@@ -57,7 +63,7 @@ class Watchdog:
     def __init__(self, settings: WorkerSettings, assigned: Callable[[], Collection[Place]], recovered: Callable[[], int]) -> None:
         self._brokers = settings.brokers
         self._group = settings.group
-        seconds = settings.standstill_seconds
+        self._seconds = seconds = settings.standstill_seconds
         self._pause = min(LOOK_SECONDS, seconds / LOOKS)
         self._enough = max(LOOKS, round(seconds / self._pause))
         self._assigned = assigned
@@ -89,6 +95,6 @@ class Watchdog:
         async for _ in read_range(self._brokers, place, committed, end):
             raise Standstill(
                 f"{place[0]}, partition {place[1]}: the commit has stood at offset {committed} for "
-                f"{self._enough * self._pause:.0f} s, and the log ends at {end}"
+                f"{self._seconds:.0f} s or more, and the log ends at {end}"
             )
         # Nothing but the markers of somebody's transactions.

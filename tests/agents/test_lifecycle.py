@@ -1,0 +1,199 @@
+"""Real workers on Apache Kafka: when they are ready, how they stop, and that they end where nothing moves."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from agents.log_reading import extents
+from agents.settings import WorkerOptions
+from infra.kafka import broker
+from infra.kafka.broker import Broker
+from infra.kafka.reading import live_state
+from infra.kafka.topics import ensure_topics
+from infra.ports import choose
+from infra.settings import Kafka, Settings
+from infra.settling import lags
+from infra.verification import Compared, verify
+from schemas.topics import EVENTS
+from streams.projection import topic_of
+from streams.review import REVIEW
+from tests.agents.workers import PARTITIONS, Worker, load, worker, write
+
+REVIEW_ONLY = WorkerOptions(agents="review")
+PLACES = [(EVENTS.name, number) for number in range(PARTITIONS)]
+#: Many small batches, and a flush after each: what takes moments otherwise can be met halfway.
+HALTING = {"ASSAY_WORKER__BATCH_RECORDS": "50", "ASSAY_WORKER__UNFLUSHED_ROWS": "1"}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path, kafka=Kafka(heap_mb=384, partitions=PARTITIONS))
+
+
+@pytest.fixture
+def brokers(settings: Settings) -> Iterator[str]:
+    with broker.running(settings) as bootstrap:
+        asyncio.run(ensure_topics(bootstrap, settings))
+        yield bootstrap
+
+
+def odd(name: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "tests.agents.odd_worker", name)
+
+
+def until(true: Callable[[], object], *watched: Worker) -> None:
+    """Wait for this, as long as the watched live."""
+    deadline = time.monotonic() + 120
+    while not true():
+        for one in watched:
+            one.check()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+class Asked:
+    """A worker's /livez and /readyz."""
+
+    def __init__(self, home: Path) -> None:
+        self._port = choose(home, "health")
+
+    @property
+    def told(self) -> dict[str, str]:
+        return {"ASSAY_WORKER__AGENTS": "review", "ASSAY_WORKER__HEALTH_PORT": str(self._port)}
+
+    def __call__(self, path: str) -> tuple[int, str]:
+        try:
+            with urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode().strip()
+        except HTTPError as error:
+            return error.code, error.read().decode().strip()
+        except (URLError, ConnectionError):
+            return 0, ""
+
+    def partitions(self) -> list[dict[str, Any]]:
+        _, said = self("/readyz?verbose")
+        return json.loads(said)["partitions"] if said else []
+
+
+def committed(brokers: str) -> dict[int, int]:
+    found = asyncio.run(extents(brokers, REVIEW_ONLY.group, PLACES))
+    return {place[1]: extent.committed for place, extent in found.items()}
+
+
+def durable(brokers: str) -> dict[int, int]:
+    async def read() -> dict[int, int]:
+        return {number: (await live_state(brokers, REVIEW, number))[0].position + 1 for _, number in PLACES}
+
+    return asyncio.run(read())
+
+
+def lag(brokers: str) -> int:
+    (found,) = asyncio.run(lags(brokers, [REVIEW_ONLY]))
+    return found.events
+
+
+def compared(brokers: str) -> list[Compared]:
+    async def read() -> list[Compared]:
+        return [one async for one in verify(brokers, (REVIEW,)) if isinstance(one, Compared)]
+
+    return asyncio.run(read())
+
+
+async def lose_state(brokers: str, settings: Settings) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+    await admin.start()
+    await admin.delete_topics([topic_of(REVIEW).name])
+    await admin.close()
+    await asyncio.sleep(1)
+    await ensure_topics(brokers, settings)
+
+
+def test_a_worker_is_ready_once_it_recovered_and_stops_wherever_it_is(brokers: str, settings: Settings, tmp_path: Path) -> None:
+    ask = Asked(tmp_path)
+    write(brokers, load(24_000, 2_000))
+    with worker(brokers, tmp_path, "backlog", **ask.told, **HALTING) as backlog:
+        backlog.wait_ready()
+        until(lambda: sum(committed(brokers).values()), backlog)
+        assert backlog.stop() == 0
+        assert lag(brokers)  # it did not wait for the end of the backlog
+    assert committed(brokers) == durable(brokers)
+
+    with worker(brokers, tmp_path, "rest", **ask.told) as rest:
+        until(lambda: not lag(brokers), rest)
+        assert ask("/livez") == (200, "alive")
+        assert ask("/readyz") == (200, "ready")
+        assert {one["state"] for one in ask.partitions()} == {"live"}
+        assert rest.stop() == 0
+    asyncio.run(lose_state(brokers, settings))
+
+    with worker(brokers, tmp_path, "catching-up", **ask.told, **HALTING) as half:
+        until(lambda: any(one["state"] == "catching up" and one["durable"] for one in ask.partitions()), half)
+        assert ask("/readyz") == (503, "recovering")
+        one = next(one for one in ask.partitions() if one["state"] == "catching up" and one["durable"])
+        assert 0 < one["log_have"] < one["log_need"]
+        assert one["eta_seconds"] > 0
+        assert half.stop() == 0
+    assert 0 < sum(durable(brokers).values()) < sum(committed(brokers).values()) == 24_000
+    assert all(one.equal for one in compared(brokers))
+
+    with worker(brokers, tmp_path, "again", **ask.told) as again:
+        again.wait_ready()
+        assert ask("/readyz") == (200, "ready")
+        assert again.stop() == 0
+    assert sum(durable(brokers).values()) == 24_000
+    assert all(one.equal for one in compared(brokers))
+    assert "could not finish" not in "".join(log.read_text() for log in tmp_path.glob("*.log"))
+
+
+def test_a_stop_while_the_broker_stalls_acknowledges_nothing_and_ends(brokers: str, settings: Settings, tmp_path: Path) -> None:
+    record = Broker(settings).record()
+    assert record is not None
+    write(brokers, load(12_000, 1_000))
+    with worker(brokers, tmp_path, "stalled", ASSAY_WORKER__AGENTS="review", **HALTING) as stalled:
+        until(lambda: sum(committed(brokers).values()), stalled)
+        os.kill(record.pid, signal.SIGSTOP)
+        try:
+            assert stalled.stop() == 70
+        finally:
+            os.kill(record.pid, signal.SIGCONT)
+        assert "could not finish in time" in stalled.log.read_text()
+    assert all(committed(brokers)[number] <= position for number, position in durable(brokers).items())
+    with worker(brokers, tmp_path, "after", ASSAY_WORKER__AGENTS="review") as after:
+        until(lambda: not lag(brokers), after)
+        assert after.stop() == 0
+    assert committed(brokers) == durable(brokers)
+    assert all(one.equal for one in compared(brokers))
+
+
+def test_what_stands_still_ends_and_what_is_slow_does_not(brokers: str, tmp_path: Path) -> None:
+    told = {"ASSAY_WORKER__AGENTS": "review", "ASSAY_WORKER__STANDSTILL_SECONDS": "3"}
+    write(brokers, load(2_000, 500))
+    for oddity in ("deaf", "never-acknowledges"):
+        with worker(brokers, tmp_path, oddity, odd(oddity), **told) as still:
+            assert still.wait() == 70
+            said = still.log.read_text()
+        assert "Standstill" in said
+        assert "the commit has stood at offset 0" in said
+        assert sum(committed(brokers).values()) == 0
+    small = {"ASSAY_WORKER__BATCH_RECORDS": "40", "ASSAY_WORKER__FLUSH_SECONDS": "0.2"}
+    with worker(brokers, tmp_path, "slow", odd("slow"), **told, **small) as slow:
+        slow.wait_ready()
+        began, moved = time.monotonic(), set[int]()
+        while time.monotonic() < began + 9:  # three times what a standstill takes
+            moved.add(sum(committed(brokers).values()))
+            slow.check()
+            time.sleep(0.2)
+        assert len(moved) > 3
+        assert lag(brokers)
+        assert slow.stop() == 0

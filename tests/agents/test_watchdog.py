@@ -1,0 +1,42 @@
+"""What is a standstill, look by look."""
+
+from agents.log_reading import Extent
+from agents.publishing import Place
+from agents.watchdog import Standing
+
+ONE, TWO = ("assay.events.v1", 0), ("assay.events.v1", 1)
+
+
+def counts(*looks: dict[Place, tuple[int, int]], recovered: tuple[int, ...] = ()) -> dict[Place, float]:
+    """The counts after these looks, each with (committed, end) of every partition."""
+    standing, found = Standing(), dict[Place, float]()
+    for number, look in enumerate(looks):
+        seen = {place: Extent(0, end, committed) for place, (committed, end) in look.items()}
+        found = standing.look(seen, recovered[number] if recovered else 0)
+    return {place: round(count, 3) for place, count in found.items()}
+
+
+def test_a_commit_that_stands_before_work_is_counted() -> None:
+    assert counts({ONE: (5, 9)}, {ONE: (5, 12)}, {ONE: (5, 12)}) == {ONE: 2}
+
+
+def test_a_partition_without_work_stands_as_long_as_it_likes() -> None:
+    assert counts({ONE: (9, 9)}, {ONE: (9, 9)}, {ONE: (9, 9)}) == {ONE: 0}
+
+
+def test_whatever_moves_is_counted_anew() -> None:
+    assert counts({ONE: (5, 9)}, {ONE: (5, 9)}, {ONE: (6, 9)}) == {ONE: 0}
+
+
+def test_a_recovery_that_moves_is_no_standstill_and_one_that_hangs_is() -> None:
+    look = {ONE: (5, 9)}
+    assert counts(look, look, look, recovered=(100, 200, 300)) == {ONE: 0}
+    assert counts(look, look, look, recovered=(100, 100, 100)) == {ONE: 2}
+
+
+def test_a_partition_whose_turn_may_come_has_longer() -> None:
+    assert counts({ONE: (0, 9), TWO: (1, 9)}, {ONE: (0, 9), TWO: (2, 9)}, {ONE: (0, 9), TWO: (3, 9)}) == {ONE: 0.2, TWO: 0}
+
+
+def test_a_partition_that_is_new_here_is_not_counted() -> None:
+    assert counts({ONE: (0, 9)}, {ONE: (0, 9), TWO: (0, 9)}) == {ONE: 0.1, TWO: 0}
