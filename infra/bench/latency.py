@@ -126,7 +126,7 @@ async def _trial(settings: Settings, trial: Trial, load: Iterator[Line], rate: i
     began = time.perf_counter()
     watching = asyncio.create_task(_watch(consumer, trial, began + WARM_SECONDS))
     with _no_collections():
-        await _send(brokers, trial, made, rate)
+        await send(brokers, trial, made, rate)
         trial.rate = len(made) / (time.perf_counter() - began)
         await asyncio.sleep(1.0)
     watching.cancel()
@@ -144,8 +144,8 @@ async def _watch(consumer: AIOKafkaConsumer, trial: Trial, warm_until: float) ->
                 trial.see(raw, now, warm_until)
 
 
-async def _send(brokers: str, trial: Trial, made: Sequence[Line], rate: int) -> None:
-    """As many a tick as are due."""
+async def send(brokers: str, trial: Trial, made: Sequence[Line], rate: int) -> None:
+    """As many a tick as are due; when each was sent is noted in the trial."""
     producer = new_producer(brokers)
     await producer.start()
     try:

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ Say = Callable[[str], None]
 
 #: Picked before anything is pinned, for children inherit what is left to this process: the first is the measured one's.
 CORES = sorted(os.sched_getaffinity(0), reverse=True)
+MEASURED = frozenset(CORES[:1])
 
 
 def leave_to_the_measured(count: int = 1) -> None:
@@ -72,12 +73,7 @@ class Measured:
     def look(self) -> None:
         """Note its memory. Raises AssayError if it is gone."""
         if self.process.returncode is not None:
-            raise AssayError(
-                "what is measured ended before its time",
-                got=f"exit code {self.process.returncode}",
-                hint="its log is above",
-                exit_code=Exit.FAILED,
-            )
+            raise died(self.process.returncode)
         self.rss_bytes = max(self.rss_bytes, psutil.Process(self.process.pid).memory_info().rss)
 
     @property
@@ -85,7 +81,12 @@ class Measured:
         return cpu_seconds(psutil.Process(self.process.pid))
 
 
-def _on(cores: set[int]) -> Callable[[], None]:
+def died(code: int) -> AssayError:
+    what, hint = "what is measured ended before its time", "its log is above"
+    return AssayError(what, got=f"exit code {code}", hint=hint, exit_code=Exit.FAILED)
+
+
+def _on(cores: Set[int]) -> Callable[[], None]:
     return lambda: os.sched_setaffinity(0, cores)
 
 
@@ -105,9 +106,9 @@ async def worker(settings: Settings, core: int = CORES[0], name: str = "", **tol
         await process.wait()
 
 
-async def said_by(command: Sequence[str], seconds: float = 600.0, core: int = CORES[0], **told: str) -> bytes:
-    """What a process on one core prints, with these variables in its environment. Raises AssayError where it fails."""
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, preexec_fn=_on({core}), env=os.environ | told)
+async def said_by(command: Sequence[str], seconds: float = 600.0, cores: Set[int] = MEASURED, **told: str) -> bytes:
+    """What a process on these cores prints, with these variables in its environment. Raises AssayError where it fails."""
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, preexec_fn=_on(cores), env=os.environ | told)
     try:
         out, _ = await asyncio.wait_for(process.communicate(), seconds)
     except TimeoutError:

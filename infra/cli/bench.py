@@ -109,6 +109,28 @@ def recovery(*, rows: Positive = 1_000_000, seed: int = 1, json: Json = False) -
     return _told(found, json)
 
 
+def sink(
+    *,
+    rows: Positive = 600_000,
+    rate: Annotated[int, Parameter(validator=Number(gte=1), help="Events a second while freshness is measured.")] = 10_000,
+    seconds: Annotated[float, Parameter(validator=Number(gte=1), help="For how long it is measured.")] = 15.0,
+    seed: int = 1,
+    json: Json = False,
+) -> Exit:
+    """Measure rows a second from a full topic into ClickHouse's engine, and how soon SQL sees what is sent.
+
+    It starts a broker and stores of its own. The floor is inserting the same blocks, prepared beforehand.
+    Example: assay bench sink --rows 100000 --json
+    """
+    from infra.bench.live import Load
+    from infra.bench.rig import alone
+    from infra.bench.sink import measure
+
+    with alone(settings()) as own:
+        found = asyncio.run(measure(own, Load(rows, 10_000, seed), rate, seconds, _say))
+    return _told(found, json)
+
+
 _say: Callable[[str], None] = note
 
 

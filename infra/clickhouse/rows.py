@@ -6,6 +6,7 @@ Nothing here validates: whatever stands in the log gets its row, so that rows ca
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,19 +55,32 @@ def rows_of(table: Table, records: Sequence[Record]) -> Rows:
 
 
 def _facts(records: Sequence[Record]) -> Facts:
-    parsed = [_fact(record.value or b"") for record in records]
-    ids, types, subjects, times, sources, data = zip(*parsed, strict=True)
-    named = [_name(type_) for type_ in types]
+    values = [record.value or b"" for record in records]
+    columns = _columns(values) or zip(*map(_fact, values), strict=True)
+    ids, types, subjects, times, sources, data = map(list, columns)
+    named = {type_: _name(type_) for type_ in set(types)}
     return Facts(
         [record.offset for record in records],
-        list(ids),
-        [name for name, _ in named],
-        [version for _, version in named],
-        list(subjects),
-        _times(list(times), records),
-        list(sources),
-        list(data),
+        ids,
+        [named[type_][0] for type_ in types],
+        [named[type_][1] for type_ in types],
+        subjects,
+        _times(times, records),
+        sources,
+        data,
     )
+
+
+def _columns(values: Sequence[bytes]) -> tuple[list[Any], ...] | None:
+    """What `_fact` gives for each, by column and at twice the speed; None where any is odd."""
+    try:
+        events = list(map(orjson.loads, values))
+        columns = tuple(list(map(field, events)) for field in _FIELD_GETTERS)
+        if any(set(map(type, column)) != {str} for column in columns):
+            return None
+        return (*columns, list(map(orjson.dumps, map(itemgetter("data"), events))))
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError, KeyError, TypeError):
+        return None
 
 
 def _fact(value: bytes) -> tuple[str, str, str, str, str, bytes]:
@@ -84,6 +98,7 @@ def _fact(value: bytes) -> tuple[str, str, str, str, str, bytes]:
 
 
 _FIELDS = ("id", "type", "subject", "time", "source")
+_FIELD_GETTERS = tuple(map(itemgetter, _FIELDS))
 
 
 def _odd_fact(value: bytes) -> tuple[str, str, str, str, str, bytes]:

@@ -58,6 +58,8 @@ class Place:
     buffer: list[Record] = field(default_factory=list)
     buffered_bytes: int = 0
     since: float = 0.0
+    #: Of what was taken out of the buffer and is not stored yet; one write of a place at a time, so that they are in order.
+    writing_bytes: int = 0
 
     def add(self, records: Sequence[Record]) -> None:
         if not self.buffer:
@@ -65,15 +67,24 @@ class Place:
         self.buffer += records
         self.buffered_bytes += sum(max(record.serialized_value_size, 0) + 200 for record in records)
 
+    @property
+    def held_bytes(self) -> int:
+        return self.buffered_bytes + self.writing_bytes
+
     def due(self, limits: Limits, now: float) -> bool:
-        if not self.buffer:
+        if not self.buffer or self.writing_bytes:
             return False
         full = len(self.buffer) >= limits.rows or self.buffered_bytes >= limits.bytes
         return full or now - self.since >= limits.seconds
 
     def take(self) -> list[Record]:
-        taken, self.buffer, self.buffered_bytes = self.buffer, [], 0
+        """What waits, to be written; `written` says that it was."""
+        taken, self.buffer = self.buffer, []
+        self.writing_bytes, self.buffered_bytes = self.buffered_bytes, 0
         return taken
+
+    def written(self) -> None:
+        self.writing_bytes = 0
 
     def status(self) -> dict[str, Any]:
         return {
@@ -99,6 +110,9 @@ class Sink:
         self.last_error = ""
         self.started = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "sink")
+        #: Turns records into columns, while the engine's own threads store others.
+        self._columns = ThreadPoolExecutor(1, "columns")
+        self._writes: set[asyncio.Task[None]] = set()
         self._client: Client | None = None
 
     @property
@@ -133,7 +147,11 @@ class Sink:
             await self._start(consumer)
             await self._loop(consumer, stop)
         finally:
+            for task in self._writes:
+                task.cancel()
+            await asyncio.gather(*self._writes, return_exceptions=True)
             await consumer.stop()
+            self._columns.shutdown(wait=True)
             self._thread.shutdown(wait=True)
 
     async def _start(self, consumer: AIOKafkaConsumer) -> None:
@@ -182,22 +200,31 @@ class Sink:
             for at, place in self.places.items():
                 place.end = max(consumer.highwater(at) or 0, place.end)
             await self._write_due(stop)
+        await asyncio.gather(*self._writes)
 
     async def _write_due(self, stop: asyncio.Event) -> None:
-        now = time.monotonic()
-        crowded = sum(place.buffered_bytes for place in self.places.values()) >= self.limits.buffered_bytes
+        """Begin the writes that are due. Reading goes on meanwhile, as long as there is room."""
         for place in self.places.values():
-            if stop.is_set():
-                return
-            if place.due(self.limits, now) or (crowded and place.buffer):
-                await self._write(place, stop)
+            if place.due(self.limits, time.monotonic()) or (self._crowded and place.buffer and not place.writing_bytes):
+                self._writes.add(asyncio.create_task(self._write(place, stop)))
+                await asyncio.sleep(0)  # it takes what is buffered
+        done, self._writes = {task for task in self._writes if task.done()}, {task for task in self._writes if not task.done()}
+        if not done and self._crowded and self._writes:
+            done, self._writes = await asyncio.wait(self._writes, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    @property
+    def _crowded(self) -> bool:
+        return sum(place.held_bytes for place in self.places.values()) >= self.limits.buffered_bytes
 
     async def _write(self, place: Place, stop: asyncio.Event) -> None:
         records = place.take()
+        parts = await asyncio.get_running_loop().run_in_executor(self._columns, _parts, place, records)
         pause = 0.1
-        while True:
+        while not stop.is_set():
             try:
-                await self._threaded(self._insert, place, records)
+                await self._threaded(self._insert, place, records, parts)
             except Exception as error:  # what a driver raises has no common ground
                 self.last_error = one_line(error)
                 if not _passes(error):
@@ -205,18 +232,15 @@ class Sink:
                 log.warning("insert failed, trying again", table=place.table.name, error=self.last_error, seconds=pause)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), pause)
-                if stop.is_set():
-                    return
                 pause = min(2 * pause, self.limits.retry_seconds)
             else:
                 self.last_error = ""
+                place.written()
                 return
 
-    def _insert(self, place: Place, records: list[Record]) -> None:
+    def _insert(self, place: Place, records: list[Record], parts: list[Any]) -> None:
         """In the sink's thread: all of these records, in one insert per month."""
         first, behind = records[0].offset, records[-1].offset + 1
-        rows = rows_of(place.table, records)
-        parts = list(by_month(rows, arrow(place.topic, place.partition, rows)))
         if len(parts) > 1:
             self._note(place, first, max(behind, place.pending_until))
         for part in parts:
@@ -249,6 +273,12 @@ class Sink:
         names = ["topic", "partition", "first", "next", "pending"]
         self._client.insert(f"{self.store.database}.{PROGRESS_TABLE.name}", [row], column_names=names)
         place.pending_until = behind if first < behind else 0
+
+
+def _parts(place: Place, records: list[Record]) -> list[Any]:
+    """In a thread of its own: the records as Arrow tables of one month each."""
+    rows = rows_of(place.table, records)
+    return list(by_month(rows, arrow(place.topic, place.partition, rows)))
 
 
 async def topic_partitions(bootstrap: str, topics: Sequence[str]) -> list[TopicPartition]:

@@ -1,0 +1,191 @@
+"""`assay torture soak`: the whole system under a steady load for minutes or hours: memory, lag and files over time.
+
+A broker, a worker with all agents and the sink run as `assay up` runs them. Subjects come and go, and every row stays
+in the state, so that memory grows with what was ever received: what must not grow is the rest.
+"""
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from agents.settings import WorkerOptions
+from infra.bench.latency import Trial, send
+from infra.bench.load import lines
+from infra.bench.rig import Say, broker_of, brokers_of, died
+from infra.clickhouse.engine import asking
+from infra.kafka.reading import ends
+from infra.kafka.topics import ensure_topics
+from infra.plots import Panel
+from infra.settings import Settings
+from infra.settling import lags, settled
+from infra.verification import Verification, verify
+from schemas.topics import EVENTS
+
+AGENTS = WorkerOptions()
+#: Samples of a soak, whatever its length: enough for a plot.
+SAMPLES = 120
+#: A worker may grow by so much more in the second half than its rows explain.
+SLACK_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Told:
+    minutes: float
+    rate: int
+    subjects: int
+    seed: int
+
+
+@dataclass
+class Sample:
+    """One look at everything."""
+
+    seconds: float
+    rss_bytes: dict[str, int]
+    lag_events: dict[str, int]
+    file_bytes: dict[str, int]
+    sent: int
+
+
+@dataclass
+class Soak:
+    settings: Settings
+    told: Told
+    samples: list[Sample] = field(default_factory=list[Sample])
+
+    async def run(self, say: Say) -> dict[str, Any]:
+        """Topics must be new."""
+        await ensure_topics(brokers_of(self.settings), self.settings)
+        async with _process(self.settings, "worker") as worker, _process(self.settings, "serve") as sink:
+            processes = {
+                "broker": broker_of(self.settings),
+                "worker": psutil.Process(worker.pid),
+                "sink": psutil.Process(sink.pid),
+            }
+            trial = Trial(EVENTS.name, EVENTS.name)
+            trial.sent = {number: (0, []) for (_, number) in await ends(brokers_of(self.settings), EVENTS.name)}
+            looking = asyncio.create_task(self._look_on(processes, trial, say))
+            await self._load(trial)
+            looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await looking
+            say("what is left to do")
+            await settled(brokers_of(self.settings), [AGENTS], lambda _: _alive(worker, sink))
+            sent = sum(len(times) for _, times in trial.sent.values())
+            stored = await _stored(self.settings, sent)
+            await self._look(processes, sent, 60 * self.told.minutes)
+        say("live = replay")
+        verification = Verification()
+        async for result in verify(brokers_of(self.settings)):
+            verification.add(result)
+        return self._found(verification, sent, stored)
+
+    async def _load(self, trial: Trial) -> None:
+        """The load in stretches of some seconds, so that little of it waits in memory."""
+        made = lines(10**12, self.told.subjects, self.told.seed)
+        until = time.perf_counter() + 60 * self.told.minutes
+        while (left := until - time.perf_counter()) > 0:
+            some = list(islice(made, max(1, int(self.told.rate * min(5.0, left)))))
+            await send(brokers_of(self.settings), trial, some, self.told.rate)
+
+    async def _look_on(self, processes: dict[str, psutil.Process], trial: Trial, say: Say) -> None:
+        began = time.perf_counter()
+        every = max(0.5, 60 * self.told.minutes / SAMPLES)
+        while True:
+            sent = sum(len(times) for _, times in trial.sent.values())
+            sample = await self._look(processes, sent, time.perf_counter() - began)
+            say(f"{sample.seconds:.0f} s: {sent:,} events, lag {sum(sample.lag_events.values()):,}")
+            await asyncio.sleep(every)
+
+    async def _look(self, processes: dict[str, psutil.Process], sent: int, seconds: float) -> Sample:
+        rss = {name: int(process.memory_info().rss) for name, process in processes.items()}
+        lag = {lag.agent: lag.events for lag in await lags(brokers_of(self.settings), [AGENTS])}
+        files = {name: _size(self.settings.data_dir / name) for name in ("kafka/data", "clickhouse")}
+        self.samples.append(Sample(round(seconds, 1), rss, lag, files, sent))
+        return self.samples[-1]
+
+    def _found(self, verification: Verification, sent: int, stored: int) -> dict[str, Any]:
+        first, half, last = self.samples[0], self.samples[len(self.samples) // 2], self.samples[-1]
+        grown = {name: last.rss_bytes[name] - half.rss_bytes[name] for name in last.rss_bytes}
+        rows = sum(compared.rows for compared in verification.compared)
+        # Rows came as evenly as events, so the second half has as much of the growth as the first.
+        expected = max(0, half.rss_bytes["worker"] - first.rss_bytes["worker"])
+        bounded = grown["worker"] <= expected + SLACK_BYTES
+        return {
+            "holds": bounded and verification.holds and stored == sent and not sum(last.lag_events.values()),
+            "minutes": self.told.minutes,
+            "events": sent,
+            "rows_in_clickhouse": stored,
+            "live_equals_replay": verification.holds,
+            "state_rows": rows,
+            "rss_grown_in_second_half": grown,
+            "rss_bounded": bounded,
+            "most_lag_events": {name: max(sample.lag_events[name] for sample in self.samples) for name in last.lag_events},
+            "samples": self.samples,
+        }
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # merged or compacted away meanwhile
+            total += 512 * path.stat().st_blocks  # index files are mostly holes
+    return total
+
+
+async def _stored(settings: Settings, sent: int) -> int:
+    """Wait until ClickHouse has as many events, or does not come further."""
+    before, count = -1, 0
+    while count < sent and count != before:
+        before = count
+        await asyncio.sleep(3.0)
+        with asking(settings) as client:
+            count = int(client.query("SELECT count() FROM events FINAL").result_rows[0][0])
+    return count
+
+
+def _alive(*processes: Process) -> None:
+    for process in processes:
+        if process.returncode is not None:
+            raise died(process.returncode)
+
+
+@contextlib.asynccontextmanager
+async def _process(settings: Settings, command: str) -> AsyncIterator[Process]:
+    told = {
+        "ASSAY_KAFKA__BROKERS": brokers_of(settings),
+        "ASSAY_DATA_DIR": str(settings.data_dir),
+        "ASSAY_CLICKHOUSE__PORT": "0",
+    }
+    argv = [sys.executable, "-m", "infra.cli", command]
+    process = await asyncio.create_subprocess_exec(*argv, env=os.environ | told, stdout=sys.stderr.fileno())
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+
+def panels(samples: list[Sample]) -> list[Panel]:
+    """Memory, lag and files over time."""
+
+    def lines_of(column: str) -> dict[str, list[tuple[float, float]]]:
+        names = getattr(samples[0], column)
+        return {name: [(sample.seconds, getattr(sample, column)[name]) for sample in samples] for name in names}
+
+    return [
+        Panel("Memory", "seconds", "resident bytes", lines_of("rss_bytes")),
+        Panel("Lag", "seconds", "events", lines_of("lag_events")),
+        Panel("Files", "seconds", "bytes", lines_of("file_bytes")),
+    ]
