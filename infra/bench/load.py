@@ -18,6 +18,7 @@ import orjson
 
 from agents.clients import new_producer
 from agents.publishing import Publisher, delivered, fact_headers, partition_of
+from schemas.catalogue import TYPE_OF
 from schemas.identity import event_id
 from schemas.topics import EVENTS
 
@@ -28,6 +29,7 @@ TEXT = "The quick answer is that it depends on what the reader already knows abo
 #: How many events later the same event comes again, when it does.
 AGAIN_AFTER = 1_000
 
+_TYPES = {model.__name__: type_ for model, type_ in TYPE_OF.items()}
 #: (subject, event type, id, JSON bytes)
 Line = tuple[str, str, str, bytes]
 
@@ -95,7 +97,8 @@ def _next_of(subject: Subject, chance: random.Random) -> Task:
 def _submission(chance: random.Random) -> dict[str, object]:
     skill = ("writing", "extraction", "coding")[chance.randrange(3)]
     writer = f"w-{chance.randrange(WRITERS)}"
-    return {"project": "bench", "kind": "completion", "writer": writer, "slice": f"en/general/{skill}", "text": TEXT}
+    about = {"project": "bench", "kind": "completion", "writer": writer, "slice": f"en/general/{skill}"}
+    return {**about, "text": TEXT, "provenance": "human"}
 
 
 def _edit(subject: Subject, chance: random.Random) -> dict[str, object]:
@@ -112,7 +115,7 @@ def _vote(subject: Subject, chance: random.Random) -> dict[str, object]:
 
 
 def _line(time: datetime, seed: int, number: int, subject: str, name: str, data: dict[str, object]) -> Line:
-    type_, id_ = f"assay.{name}.v1", event_id(time, "bench", seed, number)
+    type_, id_ = _TYPES[name], event_id(time, "bench", seed, number)
     envelope = {
         "specversion": "1.0",
         "id": id_,

@@ -21,16 +21,25 @@ OLD_WORKER = tuple(part.replace("agents.app", "tests.agents.old_worker") for par
 QUARANTINED = {"ASSAY_WORKER__TOO_NEW": "quarantine", "ASSAY_WORKER__QUARANTINE_SHARE": "1"}
 
 
-def as_v2(lines: list[Line]) -> Iterator[Line]:
-    """What a new producer writes: other submissions, told in version 2."""
+def as_v1(lines: list[Line]) -> Iterator[Line]:
+    """What an old producer writes."""
     for subject, type_, id_, value in lines:
-        event = orjson.loads(value) | {"subject": subject.replace("s-", "t-")}
-        if type_ == "assay.SubmissionReceived.v1":
-            event |= {"type": "assay.SubmissionReceived.v2", "data": event["data"] | {"provenance": "human"}}
-        yield event["subject"], event["type"], id_, orjson.dumps(event)
+        event = orjson.loads(value)
+        if type_ == "assay.SubmissionReceived.v2":
+            del event["data"]["provenance"]
+            event["type"] = "assay.SubmissionReceived.v1"
+        yield subject, event["type"], id_, orjson.dumps(event)
 
 
-NEW = list(as_v2(load(600, 60, seed=99)))
+def of_others(lines: list[Line]) -> Iterator[Line]:
+    """The same about other submissions."""
+    for subject, type_, id_, value in lines:
+        other = subject.replace("s-", "t-")
+        yield other, type_, id_, value.replace(subject.encode(), other.encode())
+
+
+OLD = list(as_v1(load(1_300, 100)))
+NEW = list(of_others(load(600, 60, seed=99)))
 SUBJECTS = {line[0] for line in NEW}
 
 
@@ -62,7 +71,7 @@ def in_quarantine(brokers: str) -> int:
 
 def test_a_new_producer_before_the_old_worker_and_then_the_upgrade(brokers: str, tmp_path: Path) -> None:
     """The old worker stops and leaves all of it in the log; the new one goes on from there; old producers go on too."""
-    write(brokers, load(1_000, 100))
+    write(brokers, OLD[:1_000])
     with worker(brokers, tmp_path, "old", OLD_WORKER) as old:
         wait_until(brokers, begun, old)
         write(brokers, NEW)
@@ -72,7 +81,7 @@ def test_a_new_producer_before_the_old_worker_and_then_the_upgrade(brokers: str,
     assert "SubmissionReceived v2 is newer than v1" in said
     assert "upgrade this worker" in said
     assert in_quarantine(brokers) == 0
-    write(brokers, load(1_300, 100)[1_000:])
+    write(brokers, OLD[1_000:])
     with worker(brokers, tmp_path, "new") as new:
         new.wait_ready()
         settle(brokers, new)
@@ -87,7 +96,7 @@ def test_a_new_producer_before_the_old_worker_and_then_the_upgrade(brokers: str,
 
 def test_setting_aside_what_is_too_new_makes_a_state_that_no_replay_gives(brokers: str, tmp_path: Path) -> None:
     """The guard taken out: why the old worker has to stop."""
-    write(brokers, [*load(500, 50), *NEW])
+    write(brokers, [*OLD[:500], *NEW])
     with worker(brokers, tmp_path, "old", OLD_WORKER, **QUARANTINED) as old:
         settle(brokers, old)
         assert old.stop() == 0, old.log.read_text()

@@ -97,7 +97,7 @@ final class ReviewProcessor implements Processor<String, byte[], String, byte[]>
   /** Whether the event counts; what it leads to is forwarded. */
   private boolean apply() throws IOException {
     return switch (event.type) {
-      case "assay.SubmissionReceived.v1" -> received();
+      case "assay.SubmissionReceived.v1", "assay.SubmissionReceived.v2" -> received();
       case "assay.SubmissionEdited.v1" -> edited();
       case "assay.VoteCast.v1" -> voted();
       default -> throw new IOException("not on the common path: " + event.type);
