@@ -214,11 +214,15 @@ def test_runs_and_quarantine_show(store: Store, times: int) -> None:
         "topic": "assay.events.v1",
         "partition": "0",
         "offset": "7",
+        "error": "Undecodable",
         "code": "not_json",
         "reason": "no",
+        "attempt": "2",
         "projection": "review",
     }
     log.append(QUARANTINE, b"\xff\x00", b"key", tuple((name, value.encode()) for name, value in fields.items()))
+    settled = {"state": "discarded", "ref": "0/0", "reason": "no record, but what became of one"}
+    log.append(QUARANTINE, b"", b"key", tuple((name, value.encode()) for name, value in settled.items()))
     store_it(log, store, times)
     snapshot, training = ask(store, "SELECT * FROM v_runs ORDER BY offset")
     assert (snapshot["kind"], snapshot["name"], snapshot["rows"], snapshot["loss_before"]) == ("snapshot", "first", 10, None)
@@ -228,5 +232,12 @@ def test_runs_and_quarantine_show(store: Store, times: int) -> None:
         2.5,
         2.25,
     )
-    (refused,) = ask(store, "SELECT topic, offset, code, hex(value) AS value FROM v_quarantine")
-    assert refused == {"topic": "assay.events.v1", "offset": 7, "code": "not_json", "value": "FF00"}
+    (refused,) = ask(store, "SELECT topic, offset, error, code, attempt, hex(value) AS value FROM v_quarantine")
+    assert refused == {
+        "topic": "assay.events.v1",
+        "offset": 7,
+        "error": "Undecodable",
+        "code": "not_json",
+        "attempt": 2,
+        "value": "FF00",
+    }

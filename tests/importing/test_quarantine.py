@@ -79,6 +79,17 @@ def test_replay_and_discard_settle(assay: Assay, topics: str, project: str) -> N
         )
 
 
+def test_copies_are_listed_once_and_settled_together(assay: Assay, topics: str, project: str) -> None:
+    """A worker that ended before its commit sets the same record aside again."""
+    (ref,) = asyncio.run(quarantined(topics, project, EVIL))
+    assert asyncio.run(quarantined(topics, project, EVIL)) == [ref]
+    (one,) = listed(assay, project)
+    assert (one["ref"], one["error"], one["code"], one["attempt"]) == (ref, "Undecodable", "invalid", 1)
+    assert assay("quarantine", "discard", ref, "--reason", "a test").code == 0
+    asyncio.run(quarantined(topics, project, EVIL))
+    assert listed(assay, project) == []
+
+
 def test_it_is_shown_without_harm(assay: Assay, topics: str, project: str) -> None:
     (ref,) = asyncio.run(quarantined(topics, project, EVIL + b"\xff\x00" + b"x" * 100_000))
     for said in (assay("quarantine", "list"), assay("quarantine", "show", ref)):
