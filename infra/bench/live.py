@@ -48,13 +48,10 @@ async def measure(settings: Settings, load: Load, say: Say) -> dict[str, Any]:
     say("the worker")
     seconds, rss = await fold(settings)
     say("live = replay")
-    verification = Verification()
-    async for result in verify(brokers, (REVIEW,)):
-        verification.add(result)
-    folded = sum(compared.position + 1 for compared in verification.compared)
+    checked = await check(brokers, load.events)
     rate = load.events / seconds
     return {
-        "holds": verification.holds and folded == load.events,
+        "holds": checked.pop("holds"),
         "events": load.events,
         "subjects": load.subjects,
         "seed": load.seed,
@@ -65,6 +62,18 @@ async def measure(settings: Settings, load: Load, say: Say) -> dict[str, Any]:
         "floor_events_per_second": round(floor),
         "ratio_to_floor": round(rate / floor, 3),
         "rss_bytes": rss,
+        **checked,
+    }
+
+
+async def check(brokers: str, events: int) -> dict[str, Any]:
+    """Whether so many events were folded, no more and no fewer, into what a replay gives, and all facts delivered."""
+    verification = Verification()
+    async for result in verify(brokers, (REVIEW,)):
+        verification.add(result)
+    folded = sum(compared.position + 1 for compared in verification.compared)
+    return {
+        "holds": verification.holds and folded == events,
         "state_rows": sum(compared.rows for compared in verification.compared),
         "facts_delivered": {derived.topic: derived.present for derived in verification.derived},
         "live_equals_replay": all(compared.equal for compared in verification.compared),

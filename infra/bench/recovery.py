@@ -55,6 +55,7 @@ async def measure(settings: Settings, load: Load, rows: int, say: Say) -> dict[s
     return {
         "holds": done - began < BAR_SECONDS and read >= rows,
         "rows": rows,
+        "rows_read": read,
         "seconds_from_start": round(done - began, 3),
         "seconds_from_open": round(done - opened, 3),
         "rows_per_second": round(rows / (done - opened)),

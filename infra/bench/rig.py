@@ -47,10 +47,11 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 
 @contextlib.contextmanager
-def alone(kafka: Settings) -> Iterator[Settings]:
-    """Settings with a broker that runs as long as the block, in a directory that goes with it."""
+def alone(like: Settings, **told: int) -> Iterator[Settings]:
+    """Settings with a broker that runs as long as the block, in a directory that goes with it; `told` changes `kafka`."""
     with tempfile.TemporaryDirectory(prefix="assay-bench-") as directory:
-        made = Settings(data_dir=Path(directory), kafka=kafka.kafka.model_copy(update={"brokers": None, "port": 0}))
+        kafka = like.kafka.model_copy(update={"brokers": None, "port": 0} | told)
+        made = Settings(data_dir=Path(directory), kafka=kafka)
         with broker.running(made) as bootstrap:
             yield made.model_copy(update={"kafka": made.kafka.model_copy(update={"brokers": bootstrap})})
 

@@ -8,12 +8,10 @@ import contextlib
 import time
 from typing import Any
 
-from infra.bench.live import Load, load_topic
+from infra.bench.live import Load, check, load_topic
 from infra.bench.rig import CORES, REVIEW_ONLY, Measured, Say, broker_of, brokers_of, cpu_seconds, finished, worker
 from infra.settings import Settings
 from infra.settling import committed_by
-from infra.verification import Verification, verify
-from streams.review import REVIEW
 
 
 async def measure(settings: Settings, load: Load, workers: int, say: Say) -> dict[str, Any]:
@@ -32,12 +30,10 @@ async def measure(settings: Settings, load: Load, workers: int, say: Say) -> dic
         seconds = time.perf_counter() - began
         used = [after - earlier for after, earlier in zip(_cpu(team), cpu, strict=True)]
         broker_used = cpu_seconds(broker_of(settings)) - broker_cpu
-    verification = Verification()
-    async for result in verify(brokers_of(settings), (REVIEW,)):
-        verification.add(result)
+    checked = await check(brokers_of(settings), load.events)
     events = load.events - before
     return {
-        "holds": verification.holds and sum(each.position + 1 for each in verification.compared) == load.events,
+        "holds": checked["holds"],
         "events": events,
         "seconds": round(seconds, 3),
         "events_per_second": round(events / seconds),

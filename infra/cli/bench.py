@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -128,6 +129,38 @@ def sink(
 
     with alone(settings()) as own:
         found = asyncio.run(measure(own, Load(rows, 10_000, seed), rate, seconds, _say))
+    return _told(found, json)
+
+
+def growth(
+    *,
+    events: Positive = 100_000,
+    partitions: Annotated[bool, Parameter(help="Also by partitions, which takes brokers.")] = True,
+    plot: Annotated[Path | None, Parameter(help="Folder for the plots, as SVG.")] = None,
+    seed: int = 1,
+    json: Json = False,
+) -> Exit:
+    """Measure where an event's time goes, and how it grows with keys, overlap, record size and partitions.
+
+    CPU microseconds an event, by stage: decoding, folding, facts, their batches, state rows. A profile says which
+    functions take them. Example: assay bench growth --plot docs/plots --json
+    """
+    from infra.bench import growth as measured
+    from infra.bench.rig import alone, leave_to_the_measured
+    from infra.plots import write
+
+    found: dict[str, Any] = {"holds": True, "events": events, "partitions": []}
+    for name, course in (("keys", measured.keys), ("overlap", measured.overlap), ("text", measured.text)):
+        _say(f"by {name}")
+        found[name] = [{"at": at, **costs} for at, costs in course(events, seed)]
+    found["profile"] = measured.profile(events, seed)
+    leave_to_the_measured()
+    for count in measured.PARTITIONS if partitions else ():
+        _say(f"on {count} partitions")
+        with alone(settings(), partitions=count) as own:
+            found["partitions"].append({"at": count, "worker": asyncio.run(measured.partitions(own, events, seed))})
+    for name, panels in (measured.panels(found) if plot else {}).items():
+        write(Path(plot or ".") / f"{name}.svg", panels)
     return _told(found, json)
 
 

@@ -88,7 +88,7 @@ class Soak:
         verification = Verification()
         async for result in verify(brokers_of(self.settings)):
             verification.add(result)
-        return self._found(verification, sent, stored)
+        return self.judged(verification, sent, stored)
 
     async def _load(self, trial: Trial) -> None:
         """The load in stretches of some seconds, so that little of it waits in memory."""
@@ -114,7 +114,8 @@ class Soak:
         self.samples.append(Sample(round(seconds, 1), rss, lag, files, sent))
         return self.samples[-1]
 
-    def _found(self, verification: Verification, sent: int, stored: int) -> dict[str, Any]:
+    def judged(self, verification: Verification, sent: int, stored: int) -> dict[str, Any]:
+        """What the samples say, and whether it holds."""
         first, half, last = self.samples[0], self.samples[len(self.samples) // 2], self.samples[-1]
         grown = {name: last.rss_bytes[name] - half.rss_bytes[name] for name in last.rss_bytes}
         rows = sum(compared.rows for compared in verification.compared)
