@@ -9,7 +9,7 @@ from typing import Any
 
 from infra.torture.simulation.bugs import BUGS, Engine
 from infra.torture.simulation.crowd import WEIGHTS, Crowd
-from infra.torture.simulation.network import Weather
+from infra.torture.simulation.network import Moment, Weather
 from infra.torture.simulation.world import Place, World
 from streams.annotators import ANNOTATORS_PROJECTION
 from streams.diversity import DIVERSITY
@@ -49,7 +49,15 @@ def simulate(seed: int, bug: str | None = None, trace: list[str] | None = None) 
     # What the collector finds first depends on what ran before: it has no place in what a seed decides.
     gc.disable()
     try:
-        world = World(seed, _projections(chance), engine, _weather(chance), keep_trace=trace is not None)
+        world = World(
+            seed,
+            _projections(chance),
+            engine,
+            _weather(chance),
+            flush_seconds=chance.choice((0.2, 0.5, 0.8)),
+            unflushed_rows=chance.choice((4, 200_000)),
+            keep_trace=trace is not None,
+        )
         with world.running():
             events, faults = _live(world, chance)
             world.finish()
@@ -76,7 +84,7 @@ def _live(world: World, chance: Random) -> tuple[int, Counter[str]]:
     events, faults = chance.randint(80, 240), Counter[str]()
     for _ in range(chance.randint(1, 3)):
         world.add_worker()
-    hurt = sorted(chance.sample(range(events), chance.randint(2, 6)))
+    hurt = sorted(chance.sample(range(events), chance.randint(3, 8)))
     late = []
     for number in range(events):
         said = crowd.say(chance.choices(kinds, weights)[0], chance)
@@ -101,12 +109,18 @@ def _hurt(world: World, chance: Random) -> str:
     return name
 
 
+def _moment(chance: Random) -> Moment:
+    """Any request, or one of those that make things durable, between which the order is everything."""
+    kind = chance.choice(("", "", "produce", "commit transaction", "commit"))
+    return Moment(chance.randint(1, 8 if kind else 60), chance.random() < 0.5, kind)
+
+
 def _kill_at(world: World, place: Place, chance: Random) -> None:
-    world.kill_at(place, chance.randint(1, 60), chance.random() < 0.5)
+    world.kill_at(place, _moment(chance))
 
 
 def _stop_at(world: World, place: Place, chance: Random) -> None:
-    world.stop_at(place, chance.randint(1, 60), chance.random() < 0.5, chance.uniform(1, 15))
+    world.stop_at(place, _moment(chance), chance.uniform(1, 15))
 
 
 def _join(world: World, place: Place, chance: Random) -> None:

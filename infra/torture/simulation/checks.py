@@ -1,23 +1,18 @@
 """What must hold: at every step of the broker, whenever live is compared with a replay, and when all is done."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import orjson
 from aiokafka import TopicPartition
 
-from agents.log_reading import read_range
-from infra.kafka.reading import ends
 from infra.memory.broker import MemoryBroker
 from infra.memory.log import PartitionLog
 from infra.memory.transactions import Identity
+from infra.torture.checks import Findings, check_log
+from infra.torture.load import Sent
 from infra.verification import Compared, Derived, verify
-from schemas.topics import QUARANTINE
 from schemas.wire import Undecodable
 from streams.projection import CONTROL_KEY, NOWHERE, AnyProjection, record_of, topic_of
-
-#: Topic, partition and offset of a refused record, with its code and bytes.
-Refused = tuple[str, int, int, str, bytes]
 
 
 class WatchedBroker(MemoryBroker):
@@ -97,38 +92,8 @@ def _derived(found: Derived) -> str:
     return f"derived facts are not those of a replay: {found}"
 
 
-async def misquarantined(brokers: str, projections: tuple[AnyProjection, ...]) -> list[str]:
-    """Where the quarantine does not hold exactly what a replay refuses, each once by its place, with its bytes."""
-    expected = Counter[Refused]()
-    for projection in projections:
-        for (topic, partition), end in (await ends(brokers, projection.source.name)).items():
-            expected.update(await _refused(brokers, projection, topic, partition, end))
-    found = await _quarantined(brokers)
-    missing, more = set(expected) - found, found - set(expected)
-    return [f"not in quarantine: {one}" for one in sorted(missing)] + [f"wrongly in quarantine: {one}" for one in sorted(more)]
-
-
-async def _refused(brokers: str, projection: AnyProjection, topic: str, partition: int, end: int) -> list[Refused]:
-    refused: list[Refused] = []
-    state = projection.empty()
-    async for batch in read_range(brokers, (topic, partition), 0, end):
-        for raw in batch:
-            try:
-                step = projection.apply(state, record_of(partition, raw.offset, raw.value))
-            except Undecodable as error:
-                refused.append((topic, partition, raw.offset, error.code, raw.value or b""))
-                continue
-            state = step.state
-            if step.refusal is not None:
-                refused.append((topic, partition, raw.offset, step.refusal.code, raw.value))
-    return refused
-
-
-async def _quarantined(brokers: str) -> set[Refused]:
-    found: set[Refused] = set()
-    for place, end in (await ends(brokers, QUARANTINE.name)).items():
-        async for batch in read_range(brokers, place, 0, end):
-            for raw in batch:
-                said = {name: value.decode() for name, value in raw.headers}
-                found.add((said["topic"], int(said["partition"]), int(said["offset"]), said["code"], raw.value or b""))
-    return found
+async def recount(brokers: str, meant: Sequence[Sent], projections: tuple[AnyProjection, ...]) -> list[str]:
+    """Where the log is not what was meant, and state and quarantine are not what other code makes of the log."""
+    found = Findings()
+    await check_log(brokers, meant, found, projections)
+    return [] if found.holds else found.details

@@ -17,24 +17,27 @@ WRITERS = tuple(f"w-{number}" for number in range(4))
 VOTERS = tuple(f"v-{number}" for number in range(6))
 #: Subjects on which people work at a time.
 OPEN_SUBJECTS = 8
-POISON: tuple[bytes | None, ...] = (
-    None,
-    b"",
-    b"{no json",
-    b"[]",
-    b'{"type":"assay.NeverHeardOf.v1","data":{}}',
-    b'{"type":"assay.VoteCast.v1","data":{"voter":3}}',
-    b"\xff\xfe\x00",
+#: What is no event, and under which code it must be refused.
+POISON: tuple[tuple[bytes | None, str], ...] = (
+    (None, "not_json"),
+    (b"", "not_json"),
+    (b"{no json", "not_json"),
+    (b"\xff\xfe\x00", "not_json"),
+    (b"[]", "invalid"),
+    (b'{"type":"assay.VoteCast.v1","data":{"voter":3}}', "invalid"),
+    (b'{"type":"assay.NeverHeardOf.v1","data":{}}', "unknown_type"),
 )
 
 
 class Said(NamedTuple):
-    """One event for the log; `everywhere`: a control record, which every partition gets."""
+    """One event for the log, or poison with the code that refuses it; `everywhere`: a control record, which every
+    partition gets."""
 
     kind: str
     subject: str
     value: bytes | None
     everywhere: bool = False
+    refused_as: str = ""
 
 
 class Crowd:
@@ -141,7 +144,8 @@ class Crowd:
         return one._replace(kind="reuse", value=value.replace(b'"A text."', b'"A forged text."'))
 
     def poison(self, chance: Random) -> Said:
-        return Said("poison", self._subject(chance), chance.choice(POISON))
+        value, code = chance.choice(POISON)
+        return Said("poison", self._subject(chance), value, refused_as=code)
 
 
 _HOW: dict[str, Callable[[Crowd, Random], Said]] = {

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from infra.torture.simulation.bugs import BUGS, Engine
 from infra.torture.simulation.crowd import Crowd, Said
-from infra.torture.simulation.network import Weather
+from infra.torture.simulation.network import Moment, Weather
 from infra.torture.simulation.world import Place, World
 from streams.annotators import ANNOTATORS_PROJECTION
 from streams.review import REVIEW
@@ -31,7 +31,8 @@ WEATHER = Weather(slow_chance=0.05, loss_chance=0.001)
 
 DETAILS = st.integers(0, 2**16)
 WORKERS = st.integers(0, MOST_WORKERS - 1)
-REQUESTS = st.integers(1, 40)
+KINDS = st.sampled_from(["", "produce", "commit transaction", "commit"])
+MOMENTS = st.builds(Moment, st.integers(1, 20), st.booleans(), KINDS)
 
 
 class Broken(AssertionError):
@@ -145,21 +146,21 @@ class EngineMachine(RuleBasedStateMachine):
         self._act("wait")
         self.world.wait(seconds)
 
-    @rule(worker=WORKERS, requests=REQUESTS, before=st.booleans())
-    def crash(self, worker: int, requests: int, before: bool) -> None:
+    @rule(worker=WORKERS, moment=MOMENTS)
+    def crash(self, worker: int, moment: Moment) -> None:
         """At any await that matters: every one of them is a request to the broker, or waits for one."""
         self._act("crash at a request")
-        self.world.kill_at(self._place(worker), requests, before)
+        self.world.kill_at(self._place(worker), moment)
 
     @rule(worker=WORKERS)
     def kill(self, worker: int) -> None:
         self._act("crash")
         self.world.kill(self._place(worker))
 
-    @rule(worker=WORKERS, requests=REQUESTS, before=st.booleans(), seconds=st.sampled_from([1.0, 5.0, 9.0]))
-    def stall(self, worker: int, requests: int, before: bool, seconds: float) -> None:
+    @rule(worker=WORKERS, moment=MOMENTS, seconds=st.sampled_from([1.0, 5.0, 9.0]))
+    def stall(self, worker: int, moment: Moment, seconds: float) -> None:
         self._act("stall")
-        self.world.stop_at(self._place(worker), requests, before, seconds)
+        self.world.stop_at(self._place(worker), moment, seconds)
 
     @rule(worker=WORKERS)
     def rebalance(self, worker: int) -> None:

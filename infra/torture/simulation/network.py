@@ -30,13 +30,28 @@ class Weather(NamedTuple):
     timeout_seconds: float = 5.0
 
 
-@dataclass
-class Doom:
-    """What happens to a process at its n-th request from now on, before it is sent or when it is on its way."""
+class Moment(NamedTuple):
+    """The n-th request of a process from now on (of this kind, where one is named), before it is sent or after."""
 
     requests: int
     before: bool
+    kind: str = ""
+
+
+@dataclass
+class Doom:
+    """What happens to a process at a moment."""
+
+    moment: Moment
     strike: Callable[[Process], None]
+    left: int = 0
+
+    def __post_init__(self) -> None:
+        self.left = self.moment.requests
+
+    def comes(self, request: str) -> bool:
+        self.left -= self.moment.kind in ("", request)
+        return self.left <= 0
 
 
 class Trace:
@@ -92,21 +107,20 @@ class SimulatedNetwork:
             return operation()
         if process.is_dead:
             raise asyncio.CancelledError
-        doom = self._due(process)
-        if doom is not None and doom.before:
+        doom = self._due(process, name)
+        if doom is not None and doom.moment.before:
             await self._strike(process, doom)
         reply: asyncio.Future[T] = self._loop.create_future()
         self._send(process, name, operation, reply)
-        if doom is not None and not doom.before:
+        if doom is not None and not doom.moment.before:
             await self._strike(process, doom)
         return await reply
 
-    def _due(self, process: Process) -> Doom | None:
+    def _due(self, process: Process, request: str) -> Doom | None:
         doom = self._dooms.get(process.name)
-        if doom is None:
+        if doom is None or not doom.comes(request):
             return None
-        doom.requests -= 1
-        return None if doom.requests > 0 else self._dooms.pop(process.name)
+        return self._dooms.pop(process.name)
 
     async def _strike(self, process: Process, doom: Doom) -> None:
         self._trace.add(self._loop.time(), f"{process.name} is struck")

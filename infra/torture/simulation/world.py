@@ -18,11 +18,12 @@ from agents.settings import WorkerSettings
 from infra.memory.clients import InMemory
 from infra.memory.log import Message
 from infra.memory.transactions import Identity
+from infra.torture.load import Sent
 from infra.torture.simulation.bugs import Engine
-from infra.torture.simulation.checks import WatchedBroker, compare, misquarantined
+from infra.torture.simulation.checks import WatchedBroker, compare, recount
 from infra.torture.simulation.clock import NOBODY, Process, VirtualLoop
 from infra.torture.simulation.crowd import Said
-from infra.torture.simulation.network import Doom, SimulatedNetwork, Trace, Weather
+from infra.torture.simulation.network import Doom, Moment, SimulatedNetwork, Trace, Weather
 from infra.torture.simulation.worker import SimulatedWorker
 from schemas.topics import EVENTS, JUDGEMENTS, TOPICS
 from streams.projection import AnyProjection
@@ -30,7 +31,6 @@ from streams.projection import AnyProjection
 T = TypeVar("T")
 
 PARTITIONS = 2
-FLUSH_SECONDS = 0.5
 RESTART_SECONDS = 1.0
 FETCH_RECORDS = 60
 #: Virtual time after which work that is not done never will be.
@@ -64,6 +64,8 @@ class World:
     projections: tuple[AnyProjection, ...]
     engine: Engine = field(default_factory=Engine)
     weather: Weather = field(default_factory=Weather)
+    flush_seconds: float = 0.5
+    unflushed_rows: int = 200_000
     keep_trace: bool = False
 
     def __post_init__(self) -> None:
@@ -77,6 +79,7 @@ class World:
         self.violations = self.broker.violations
         self._address = f"memory://world-{id(self)}"
         self._writer = Identity(0)
+        self._meant: list[Sent] = []
         self._agents = ",".join(projection.name for projection in self.projections)
         self.group = self.broker.group(WorkerSettings(agents=self._agents).group)
         for topic in TOPICS:
@@ -120,7 +123,12 @@ class World:
             return
         place.starts += 1
         process = Process(self.loop, f"worker-{place.number}.{place.starts}")
-        settings = WorkerSettings(brokers=f"{self._address}/{process.name}", flush_seconds=FLUSH_SECONDS, agents=self._agents)
+        settings = WorkerSettings(
+            brokers=f"{self._address}/{process.name}",
+            agents=self._agents,
+            flush_seconds=self.flush_seconds,
+            unflushed_rows=self.unflushed_rows,
+        )
         projections = [self.engine.projection(projection) for projection in self.projections]
         worker = SimulatedWorker(
             settings, projections, self.engine.runner, self._fatal_in(place, process), Random(f"{self.seed}/{process.name}")
@@ -162,10 +170,9 @@ class World:
 
         return die
 
-    def kill_at(self, place: Place, requests: int, before: bool) -> None:
-        """`kill -9` at the n-th request from now on."""
+    def kill_at(self, place: Place, moment: Moment) -> None:
         if place.process is not None:
-            self.network.doom(place.process, Doom(requests, before, self._die(place)))
+            self.network.doom(place.process, Doom(moment, self._die(place)))
 
     def stop(self, place: Place, seconds: float) -> None:
         """SIGSTOP, and SIGCONT after so long."""
@@ -173,9 +180,9 @@ class World:
             self._note(f"{place.process.name} stops for {seconds:.3f}")
             place.process.stop(seconds)
 
-    def stop_at(self, place: Place, requests: int, before: bool, seconds: float) -> None:
+    def stop_at(self, place: Place, moment: Moment, seconds: float) -> None:
         if place.process is not None:
-            self.network.doom(place.process, Doom(requests, before, lambda _: self.stop(place, seconds)))
+            self.network.doom(place.process, Doom(moment, lambda _: self.stop(place, seconds)))
 
     def restart(self, place: Place) -> None:
         """SIGTERM, and the supervisor starts another: two rebalances."""
@@ -194,11 +201,13 @@ class World:
         places = [TopicPartition(EVENTS.name, partition_of(said.subject, PARTITIONS))]
         if said.everywhere:
             places = [TopicPartition(topic.name, at) for topic in (EVENTS, JUDGEMENTS) for at in range(PARTITIONS)]
-        for place in places:
-            self._run(self._append(place, Message(1, said.subject.encode(), said.value, ())))
+        for topic, partition in places:
+            self._run(self._append(Sent(topic, partition, said.subject.encode(), said.value, 1, said.refused_as)))
 
-    async def _append(self, place: TopicPartition, message: Message) -> None:
-        self.broker.produce(self._writer, place, [message])
+    async def _append(self, sent: Sent) -> None:
+        self._meant.append(sent)
+        message = Message(sent.time_ms, sent.key, sent.value, ())
+        self.broker.produce(self._writer, TopicPartition(sent.topic, sent.partition), [message])
 
     def compact(self) -> None:
         self._note("compaction")
@@ -245,7 +254,7 @@ class World:
         if any(place.runs for place in self.places):
             self.violations.append("a worker that was told to leave is still there")
         self.compare(final=True)
-        self.violations += self._run(misquarantined(f"{self._address}/checks", self.projections))
+        self.violations += self._run(recount(f"{self._address}/checks", self._meant, self.projections))
 
     def _settle_and_leave(self) -> None:
         self.settle()
