@@ -14,7 +14,7 @@ from rich.console import RenderableType
 from infra.cli.output import Json, emit, holds, note, progress, table
 from infra.errors import AssayError, Exit
 from infra.settings import ClickHouse, Settings, Worker
-from infra.torture.kill import Campaign, Watch, run, usage
+from infra.torture.kill import Campaign, Watch, planned, run
 from infra.torture.load import Shape
 from infra.wiring import settings
 
@@ -44,7 +44,7 @@ def kill(
         assay torture kill
         assay torture kill --kills 100 --events 1000000 --keys 10000 --json
     """
-    campaign = usage(kills, Shape(events, keys, settings().kafka.partitions, seed), workers)
+    campaign = planned(kills, Shape(events, keys, settings().kafka.partitions, seed), workers)
     note(f"{kills} faults on {events} events of {keys} submissions, {workers} workers, seed {seed}", json)
     with _home(folder) as home:
         found = _watched(_alone(home, campaign), campaign, json)

@@ -121,7 +121,8 @@ class Fleet:
         while self._supervisor.pid(name) == pid:
             if time.monotonic() > deadline:
                 self._say("fault", f"{name} does not end: killed")
-                self.endings[f"{name} does not end"] += 1
+                self.endings[f"{name} had to be killed"] += 1
+                deadline = float("inf")
                 _send(pid, signal.SIGKILL)
             await asyncio.sleep(LOOK_SECONDS)
 

@@ -205,7 +205,7 @@ async def _settled(watch: Watch) -> None:
             least, since = watch.behind, time.monotonic()
 
 
-def usage(kills: int, shape: Shape, workers: int) -> Campaign:
+def planned(kills: int, shape: Shape, workers: int) -> Campaign:
     """Raises AssayError where the figures make no campaign."""
     if shape.events > 1_000 * shape.keys:
         raise AssayError(
