@@ -86,7 +86,7 @@ def create_app(settings: WorkerSettings, agents: Sequence[Agent] | None = None) 
     )
     running = {agent: _add(app, agent, settings) for agent in agents or [AGENT_BY_NAME[name] for name in settings.names]}
     app.condition = Condition(list(running.values()))
-    app.watchdog = Watchdog(settings, lambda: app.condition.assigned or frozenset(), app.condition.recovered)
+    app.watchdog = Watchdog(settings, lambda: app.condition.assigned, app.condition.recovered)
     _follow_rebalances(app, running)
     _serve_health(app, settings)
     return app

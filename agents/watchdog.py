@@ -60,7 +60,10 @@ class Standing:
 class Watchdog:
     """Looks again and again at the partitions that this worker is assigned."""
 
-    def __init__(self, settings: WorkerSettings, assigned: Callable[[], Collection[Place]], recovered: Callable[[], int]) -> None:
+    def __init__(
+        self, settings: WorkerSettings, assigned: Callable[[], Collection[Place] | None], recovered: Callable[[], int]
+    ) -> None:
+        """`assigned`: None until the group has assigned for the first time."""
         self._brokers = settings.brokers
         self._group = settings.group
         self._seconds = seconds = settings.standstill_seconds
@@ -73,11 +76,14 @@ class Watchdog:
 
     async def run(self) -> None:
         """Ends only by raising Standstill."""
-        standing = Standing()
+        standing, joining = Standing(), 0
         while True:
             await asyncio.sleep(self._pause)
             try:
                 self.seen = await asyncio.wait_for(self._look(), LOOK_SECONDS)
+                joining = joining + 1 if self._assigned() is None else 0
+                if joining >= self._enough:
+                    raise Standstill(f"the group {self._group} has assigned nothing for {self._seconds:.0f} s or more")
                 looks = standing.look(self.seen, self._recovered())
                 for place in [place for place, count in looks.items() if count >= self._enough]:
                     await asyncio.wait_for(self._judge(place), LOOK_SECONDS)
@@ -85,10 +91,11 @@ class Watchdog:
                 # A broker's silence is no standstill of ours, and a restart would not end it.
                 log.warning("cannot look for standstills", error=repr(error))
                 standing.forget()
+                joining = 0
 
     async def _look(self) -> dict[Place, Extent]:
-        places = sorted(self._assigned())
-        return await extents(self._brokers, self._group, places) if places else {}
+        # Asked for nothing as well: whether the broker answers tells a group that is stuck from a broker that is away.
+        return await extents(self._brokers, self._group, sorted(self._assigned() or ()))
 
     async def _judge(self, place: Place) -> None:
         _, end, committed = self.seen[place]

@@ -76,7 +76,7 @@ def _alone(home: Path, campaign: Campaign) -> Settings:
         kafka=own.kafka.model_copy(update={"brokers": None, "port": 0}),
         clickhouse=ClickHouse(port=0),
         # A later version of an event is poison here: it is to be set aside, where a worker would stop by default.
-        worker=Worker(processes=campaign.workers, too_new="quarantine"),
+        worker=Worker(processes=campaign.workers, too_new="quarantine", standstill_seconds=60.0),
     )
 
 
