@@ -1,8 +1,14 @@
 """What is a standstill, look by look."""
 
+import asyncio
+from pathlib import Path
+
+import pytest
+
 from agents.log_reading import Extent
 from agents.publishing import Place
-from agents.watchdog import Standing
+from agents.settings import WorkerSettings
+from agents.watchdog import Standing, Standstill, Watchdog
 
 ONE, TWO = ("assay.events.v1", 0), ("assay.events.v1", 1)
 
@@ -40,3 +46,23 @@ def test_a_partition_whose_turn_may_come_has_longer() -> None:
 
 def test_a_partition_that_is_new_here_is_not_counted() -> None:
     assert counts({ONE: (0, 9)}, {ONE: (0, 9), TWO: (0, 9)}) == {ONE: 0.1, TWO: 0}
+
+
+@pytest.mark.parametrize(("assigned", "ends"), [(None, True), (frozenset(), False)], ids=["still joining", "nothing to do"])
+async def test_a_group_that_never_assigns_is_a_standstill(
+    kafka: str, tmp_path: Path, assigned: frozenset[Place] | None, ends: bool
+) -> None:
+    """aiokafka's group routine can die for ever, where a worker meets a broker that is just starting: the worker then waits."""
+    settings = WorkerSettings(brokers=kafka, data_dir=tmp_path, standstill_seconds=0.5)
+    watching = asyncio.create_task(Watchdog(settings, lambda: assigned, lambda: 0).run())
+    done, _ = await asyncio.wait([watching], timeout=30 if ends else 3)
+    watching.cancel()
+    assert [type(task.exception()) for task in done] == [Standstill] * ends
+
+
+async def test_a_broker_that_is_away_is_no_standstill(tmp_path: Path) -> None:
+    settings = WorkerSettings(brokers="127.0.0.1:1", data_dir=tmp_path, standstill_seconds=0.5)
+    watching = asyncio.create_task(Watchdog(settings, lambda: None, lambda: 0).run())
+    done, _ = await asyncio.wait([watching], timeout=3)
+    watching.cancel()
+    assert not done
