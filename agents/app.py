@@ -15,10 +15,12 @@ from faust.types import TP
 from agents.condition import Condition
 from agents.health import Health
 from agents.settings import WorkerSettings
-from agents.stopping import Worker, end_process, leave
+from agents.stopping import EXIT_USAGE, Worker, end_process, leave
 from agents.topology import AGENT_BY_NAME, Agent, AgentRunner
 from agents.transport import SCHEME, BatchSchema
 from agents.watchdog import Standstill, Watchdog
+
+log = structlog.get_logger(__name__)
 
 #: How long a rebalance waits for what is folded to become durable; all members wait for each.
 REVOKE_SECONDS = 5.0
@@ -33,11 +35,18 @@ class App(faust.App):
 
     async def on_first_start(self) -> None:
         _prepare_process(Path(self.conf.datadir))
-        if self.health is not None:
-            self.health.start()
+        self._serve_health()
         self.add_future(self.condition.beat())
         self.add_future(self._watch())
         await super().on_first_start()
+
+    def _serve_health(self) -> None:
+        try:
+            if self.health is not None:
+                self.health.start()
+        except OSError as error:
+            log.error("cannot answer on worker.health_port", got=str(error), hint="choose another port; 0 is off")
+            leave(EXIT_USAGE)
 
     async def on_stop(self) -> None:
         self.condition.stopping = True

@@ -14,6 +14,8 @@ log = structlog.get_logger(__name__)
 
 #: Faults that only a restart can cure. The supervisor restarts a worker that ends with it.
 EXIT_FATAL = 70
+#: What only other settings can cure.
+EXIT_USAGE = 2
 #: From the signal to the end, if finishing takes longer: whoever sent it waits 10 s.
 STOP_SECONDS = 9.0
 

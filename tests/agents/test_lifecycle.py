@@ -16,6 +16,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from agents.log_reading import extents
+from agents.publishing import CROWD
 from agents.settings import WorkerOptions
 from infra.kafka import broker
 from infra.kafka.broker import Broker
@@ -174,6 +175,39 @@ def test_a_stop_while_the_broker_stalls_acknowledges_nothing_and_ends(brokers: s
         assert after.stop() == 0
     assert committed(brokers) == durable(brokers)
     assert all(one.equal for one in compared(brokers))
+
+
+def test_while_a_flush_stalls_every_queue_fills_to_its_bound_and_no_further(brokers: str, tmp_path: Path) -> None:
+    gate, held, batch = tmp_path / "gate", tmp_path / "held.json", 200
+    files = {"ASSAY_TEST_GATE": str(gate), "ASSAY_TEST_HELD": str(held)}
+    bounds = {"ASSAY_WORKER__BATCH_RECORDS": str(batch), "ASSAY_WORKER__UNFLUSHED_BYTES": "2000000"}
+    told = {"ASSAY_WORKER__AGENTS": "review", **bounds, **files}
+    events = load(30_000, 2_000)
+    most = max(len(value) for _, _, _, value in events)
+    write(brokers, events)
+    with worker(brokers, tmp_path, "stalled", odd("stalled"), **told) as stalled:
+        seen = list[dict[str, int]]()
+        until(lambda: _unchanged(held, seen), stalled)
+        found = seen[-1]
+        assert 2_000_000 <= found["unflushed_bytes"] < 2_000_000 + batch * most
+        assert found["handed_over"] == 4
+        assert 0 < found["fetched_bytes"] <= 4 << 20
+        assert found["full_batches"] <= CROWD
+        assert sum(committed(brokers).values()) == 0
+        gate.touch()
+        until(lambda: not lag(brokers), stalled)
+        assert stalled.stop() == 0
+    assert all(one.equal for one in compared(brokers))
+
+
+def _unchanged(held: Path, seen: list[dict[str, int]]) -> bool:
+    """Whether a worker has told the same ten times in a row, and that it holds something."""
+    try:
+        seen.append(json.loads(held.read_text()))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    time.sleep(0.2)
+    return len(seen) > 10 and seen[-1]["unflushed_bytes"] > 0 and all(one == seen[-1] for one in seen[-10:])
 
 
 def test_what_stands_still_ends_and_what_is_slow_does_not(brokers: str, tmp_path: Path) -> None:
