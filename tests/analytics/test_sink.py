@@ -1,6 +1,7 @@
 """Every record becomes one row, once: whatever stands in the log, whoever is killed, whatever is delivered again."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 
 from infra.clickhouse.engine import Store
 from infra.clickhouse.reconcile import reconcile
-from infra.clickhouse.sink import Limits, Sink
+from infra.clickhouse.rows import Record
+from infra.clickhouse.sink import Limits, Place, Sink
 from infra.errors import AssayError
 from schemas.tables import Table
 from tests.analytics.broker import ODD, fresh_tables, produce, vote
@@ -27,6 +29,20 @@ async def sink_all(store: Store, kafka: str, tables: Sequence[Table], limits: Li
     stop.set()
     await running
     return sink
+
+
+class Gated(Sink):
+    """Inserts once the gate is open."""
+
+    gate = threading.Event()
+
+    def _insert(self, place: Place, records: list[Record], parts: list[Any]) -> None:
+        self.gate.wait()
+        super()._insert(place, records, parts)
+
+    @property
+    def held_bytes(self) -> int:
+        return sum(place.held_bytes for place in self.places.values())
 
 
 async def holds(store: Store, kafka: str, tables: Sequence[Table]) -> bool:
@@ -98,6 +114,27 @@ async def test_another_log_than_before_is_refused(any_store: Store, kafka: str) 
     any_store.client(any_store.database).insert("events", row, column_names=["topic", "partition", "offset", "time"])
     with pytest.raises(AssayError, match="ahead of the log"):
         await sink_all(any_store, kafka, tables)
+
+
+@pytest.mark.parametrize(("bound", "fills"), [(200_000, True), (1 << 30, False)])
+async def test_while_an_insert_stalls_no_more_is_read_than_the_bound(store: Store, kafka: str, bound: int, fills: bool) -> None:
+    tables = await fresh_tables(kafka)
+    await produce(kafka, tables[0], [vote(number) for number in range(3_000)])
+    sink, stop = Gated(store, kafka, Limits(rows=100, seconds=0.05, buffered_bytes=bound), tables), asyncio.Event()
+    sink.gate.clear()
+    running = asyncio.create_task(sink.run(stop))
+    seen = [0]
+    while not seen[-1] or len(set(seen[-20:])) > 1:
+        await asyncio.sleep(0.05)
+        seen.append(sink.held_bytes)
+    assert seen[-1] < bound + 100 * 1_000  # and the 100 rows, of less than a kilobyte each, that passed it
+    assert (bound <= seen[-1]) is fills
+    sink.gate.set()
+    while sink.lag:  # noqa: ASYNC110  # progress is a number
+        await asyncio.sleep(0.02)
+    stop.set()
+    await running
+    assert await holds(store, kafka, tables)
 
 
 async def test_a_missing_topic_is_named(any_store: Store, kafka: str) -> None:
