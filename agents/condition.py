@@ -36,6 +36,11 @@ class Condition:
         stages = [status.state for runner in self._runners for status in runner.status()]
         return "ready" if all(stage == "live" for stage in stages) else "recovering"
 
+    def recovering(self) -> set[Place]:
+        """What must not be handed over yet."""
+        found = [status for runner in self._runners for status in runner.status()]
+        return {(status.topic, status.partition) for status in found if status.state != "live"}
+
     def recovered(self) -> int:
         """Grows while a recovery moves."""
         found = [status for runner in self._runners for status in runner.status()]

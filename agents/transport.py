@@ -5,6 +5,7 @@ flow control, commits, web and sensors. A batch's offset is that of its last rec
 offset commits the batch.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar, cast
 
@@ -18,6 +19,8 @@ from agents.in_flight import InFlight
 
 #: The broker URL's scheme that chooses this transport, as in `assay://127.0.0.1:9092`.
 SCHEME = "assay"
+#: How soon a partition is fetched whose recovery is done.
+RECOVERING_SECONDS = 0.1
 
 
 class BatchConsumer(Consumer):
@@ -43,6 +46,15 @@ class BatchConsumer(Consumer):
                 message = self._batch_message(tp, batch, generation)
                 self._in_flight.hand_out(tp, message)
                 yield tp, message
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        """Leave alone what is still being recovered: handed over, it would hold up the agent's other partitions."""
+        held_back = cast(Any, self.app).condition.recovering()
+        wanted = {tp for tp in active_partitions or () if (tp.topic, tp.partition) not in held_back}
+        if not wanted:
+            await asyncio.sleep(RECOVERING_SECONDS)
+            return {}
+        return await super()._getmany(wanted, RECOVERING_SECONDS if held_back else timeout)
 
     async def _seek_back(self) -> None:
         """Fetched while flow was stopped: go back to the committed offsets, or these records would be skipped."""

@@ -13,6 +13,7 @@ from faust.types import TP
 from faust.types.tuples import Message
 
 from agents.app import App, create_app, run_app
+from agents.partition import Partition
 from agents.runner import Runner
 from agents.settings import WorkerSettings
 from agents.topology import AGENT_BY_NAME, Agent
@@ -53,6 +54,15 @@ class Stalled(Runner):
         }
 
 
+class RecoversLate(Runner):
+    """Partition 0 is not live before the file `ASSAY_TEST_GATE` is there."""
+
+    async def _catch_up(self, partition: Partition, end: int) -> None:
+        while partition.number == 0 and not Path(os.environ["ASSAY_TEST_GATE"]).exists():  # noqa: ASYNC110, ASYNC240
+            await asyncio.sleep(0.1)
+        await super()._catch_up(partition, end)
+
+
 class Slow(Runner):
     """Takes its time over each batch."""
 
@@ -74,7 +84,13 @@ class DeafTransport(BatchTransport):
     Consumer: ClassVar[type[BatchConsumer]] = DeafConsumer
 
 
-RUNNERS: dict[str, type[Runner]] = {"never-acknowledges": NeverAcknowledges, "slow": Slow, "deaf": Runner, "stalled": Stalled}
+RUNNERS: dict[str, type[Runner]] = {
+    "never-acknowledges": NeverAcknowledges,
+    "slow": Slow,
+    "deaf": Runner,
+    "stalled": Stalled,
+    "recovers-late": RecoversLate,
+}
 #: The one app of this process.
 APPS: list[App] = []
 

@@ -24,7 +24,6 @@ from infra.kafka.reading import live_state
 from infra.kafka.topics import ensure_topics
 from infra.ports import choose
 from infra.settings import Kafka, Settings
-from infra.settling import lags
 from infra.verification import Compared, verify
 from schemas.topics import EVENTS
 from streams.projection import topic_of
@@ -99,9 +98,10 @@ def durable(brokers: str) -> dict[int, int]:
     return asyncio.run(read())
 
 
-def lag(brokers: str) -> int:
-    (found,) = asyncio.run(lags(brokers, [REVIEW_ONLY]))
-    return found.events
+def lag(brokers: str, *partitions: int) -> int:
+    """Events not committed yet, of these partitions or of all."""
+    found = asyncio.run(extents(brokers, REVIEW_ONLY.group, PLACES))
+    return sum(one.end - one.committed for place, one in found.items() if not partitions or place[1] in partitions)
 
 
 def compared(brokers: str) -> list[Compared]:
@@ -155,6 +155,19 @@ def test_a_worker_is_ready_once_it_recovered_and_stops_wherever_it_is(brokers: s
     assert sum(durable(brokers).values()) == 24_000
     assert all(one.equal for one in compared(brokers))
     assert "could not finish" not in "".join(log.read_text() for log in tmp_path.glob("*.log"))
+
+
+def test_a_partition_in_recovery_holds_up_no_other(brokers: str, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    told = {"ASSAY_WORKER__AGENTS": "review", "ASSAY_TEST_GATE": str(gate)}
+    write(brokers, load(6_000, 500))
+    with worker(brokers, tmp_path, "late", odd("recovers-late"), **told) as late:
+        until(lambda: lag(brokers, 1, 2, 3) == 0, late)
+        assert committed(brokers)[0] == 0
+        gate.touch()
+        until(lambda: lag(brokers) == 0, late)
+        assert late.stop() == 0
+    assert all(one.equal for one in compared(brokers))
 
 
 def test_a_stop_while_the_broker_stalls_acknowledges_nothing_and_ends(brokers: str, settings: Settings, tmp_path: Path) -> None:
