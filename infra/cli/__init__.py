@@ -59,7 +59,7 @@ COMMANDS = (
     ("bench growth", "infra.cli.bench:growth", "Measure where an event's time goes, and how it grows."),
     ("torture kill", "infra.cli.torture:kill", "Kill workers, sink and broker under a live load; nothing may show."),
     ("torture simulate", "infra.cli.simulation:simulate", "Run the engine through seeded worlds of faults."),
-    ("torture model", "infra.cli.modelling:model", "Let hypothesis act on the engine, and compare it with a replay."),
+    ("torture model", "infra.cli.simulation:model", "Let hypothesis act on the engine, and compare it with a replay."),
     ("torture soak", "infra.cli.soak:soak", "Run the whole system for long, and look at its memory, lag and files."),
     ("config show", "infra.cli.config:show", "Print every setting."),
     ("doctor", "infra.cli.doctor:doctor", "Look for what would keep the system from starting."),

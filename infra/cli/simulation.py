@@ -1,4 +1,4 @@
-"""assay torture simulate."""
+"""assay torture simulate | model."""
 
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +19,7 @@ from infra.torture.simulation.campaign import simulate as run_seed
 
 Positive = Annotated[int, Parameter(validator=Number(gte=1))]
 Bug = Annotated[str | None, Parameter(help="Take one guard of the engine out: " + ", ".join(BUGS) + ".")]
+Shrink = Annotated[bool, Parameter(help="Look for the fewest steps that break it, up to five minutes long.")]
 
 
 def simulate(
@@ -43,16 +44,22 @@ def simulate(
         assay torture simulate --seed 277 --trace steps.txt
         assay torture simulate --bug zombie-fence-off --seeds 200
     """
-    if bug is not None and bug not in BUGS:
-        raise AssayError("no such bug", got=bug, hint="there are " + ", ".join(BUGS))
+    _known(bug)
     if seed is not None:
         first, seeds = seed, 1
+    elif trace is not None:
+        raise AssayError("a trace is of one seed", hint="name it: --seed 7")
     note(f"{seeds} seeds from {first}" + (f", with {bug}" if bug else ""), json)
     began = monotonic()
     outcomes = [_traced(first, bug, trace)] if trace is not None else _run(range(first, first + seeds), bug, jobs, json)
     found = _found(outcomes, bug, monotonic() - began)
     emit(found, json, _render)
     return holds(found["holds"])
+
+
+def _known(bug: str | None) -> None:
+    if bug is not None and bug not in BUGS:
+        raise AssayError("no such bug", got=bug, hint="there are " + ", ".join(BUGS))
 
 
 def _traced(seed: int, bug: str | None, trace: Path) -> Outcome:
@@ -67,7 +74,7 @@ def _run(seeds: range, bug: str | None, jobs: int, json: bool) -> list[Outcome]:
     outcomes: list[Outcome] = []
     with progress(json) as bar, ProcessPoolExecutor(jobs) as pool:
         task = bar.add_task("simulating", total=len(seeds))
-        for outcome in pool.map(run_seed, seeds, [bug] * len(seeds), chunksize=10):
+        for outcome in pool.map(run_seed, seeds, [bug] * len(seeds), chunksize=1 if bug else 10):
             outcomes.append(outcome)
             bar.advance(task)
             if bug is not None and not outcome.holds:
@@ -109,4 +116,49 @@ def _render(found: dict[str, Any]) -> RenderableType:
     rows = [(name, value) for name, value in found.items() if name != "failing"]
     for one in found["failing"]:
         rows += [("fails", one["command"]), *(("", violation) for violation in one["violations"])]
+    return table(("figure", "value"), rows)
+
+
+def model(*, actions: Positive = 10_000, seed: int = 1, bug: Bug = None, shrink: Shrink = True, json: Json = False) -> Exit:
+    """Let hypothesis act on the whole engine, and compare it with a replay of its log.
+
+    What it may do: produce, duplicate, delay, reorder and poison events, change policies, edit, withdraw, retract,
+    crash and stall workers at any request, rebalance, stall the broker, compact, wait, and replay and compare at any
+    time. What breaks the engine is shrunk to the fewest steps. The same seed gives the same histories.
+
+    Examples:
+        assay torture model --actions 10000 --json
+        assay torture model --bug zombie-fence-off
+    """
+    _known(bug)
+    note(f"{actions} actions, seed {seed}" + (f", with {bug}" if bug else ""), json)
+    found = _tested(actions, seed, bug, shrink)
+    emit(found, json, _render_model)
+    return holds(found["holds"])
+
+
+def _tested(actions: int, seed: int, bug: str | None, shrink: bool) -> dict[str, Any]:
+    try:
+        from infra.torture.simulation.model import run_model
+    except ModuleNotFoundError as missing:
+        raise AssayError("the extra `test` is not installed", got=missing.name, hint="pip install '.[test]'") from missing
+    began = monotonic()
+    tested = run_model(actions, seed, bug, shrink)
+    return {
+        "holds": tested.broken is None,
+        "actions": tested.actions.total(),
+        "by_kind": dict(sorted(tested.actions.items())),
+        "histories": tested.histories,
+        "seed": seed,
+        "bug": bug,
+        "seconds": round(monotonic() - began, 3),
+        "broken": tested.broken,
+        "steps": tested.steps,
+    }
+
+
+def _render_model(found: dict[str, Any]) -> RenderableType:
+    rows = [(name, value) for name, value in found.items() if name not in ("by_kind", "steps")]
+    rows += found["by_kind"].items()
+    rows += [("", step) for step in found["steps"]]
     return table(("figure", "value"), rows)

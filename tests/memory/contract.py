@@ -344,7 +344,27 @@ class BrokerContract:
         assert await second.position(place) == 2
         assert await values(second, place, 1) == [b"2"]
 
-    async def test_whoever_is_silent_loses_its_partitions_and_can_commit_nothing(self, clients: Clients) -> None:
+    async def test_whoever_is_silent_loses_its_partitions_and_its_transaction(self, clients: Clients) -> None:
+        """Both at once, since Kafka takes its time for either."""
+        await asyncio.gather(self._be_silent_in_a_group(clients), self._be_silent_in_a_transaction(clients))
+
+    async def _be_silent_in_a_transaction(self, clients: Clients) -> None:
+        place = TopicPartition(await clients.topic(), 0)
+        silent = await clients.producer(transactional_id=place.topic, transaction_timeout_ms=1_000)
+        reader = await clients.consumer(place, isolation_level="read_committed")
+        with pytest.raises(ProducerFenced):
+            await self._write_slowly(silent, reader, place)
+        await reader.seek_to_beginning(place)
+        assert await reader.getmany(place, timeout_ms=50) == {}
+
+    async def _write_slowly(self, silent: Producer, reader: Consumer, place: TopicPartition) -> None:
+        async with silent.transaction(), asyncio.timeout(60):
+            await write(silent, place, b"slow")
+            while await reader.end_offsets([place]) != {place: 2}:  # noqa: ASYNC110  an aborted transaction tells nobody
+                await asyncio.sleep(0.1)
+            await write(silent, place, b"late")
+
+    async def _be_silent_in_a_group(self, clients: Clients) -> None:
         place = TopicPartition(await clients.topic(), 0)
         silent = await clients.member(place.topic, place.topic)
         await assigned(silent, 1)
