@@ -284,7 +284,7 @@ final class ReviewProcessor implements Processor<String, byte[], String, byte[]>
   /** A UUIDv7 whose lower bits follow from the origin, as schemas/identity.py makes them but for the hash. */
   private String id() {
     long low = (1L << 63) | (((long) at.partition() << 55) ^ (at.offset() << 24) + index) & ((1L << 62) - 1);
-    String time = String.format("%012x", millis);
+    String time = Long.toHexString(1L << 48 | millis).substring(1); // twelve digits
     String rest = Long.toHexString(low);
     return time.substring(0, 8) + "-" + time.substring(8) + "-7000-" + rest.substring(0, 4) + "-" + rest.substring(4);
   }
