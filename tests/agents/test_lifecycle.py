@@ -170,6 +170,19 @@ def test_a_partition_in_recovery_holds_up_no_other(brokers: str, tmp_path: Path)
     assert all(one.equal for one in compared(brokers))
 
 
+def test_before_a_rebalance_what_is_folded_is_made_durable_and_committed(brokers: str, tmp_path: Path) -> None:
+    """Otherwise nothing here is flushed within the test."""
+    ask = Asked(tmp_path)
+    write(brokers, load(2_000, 200))
+    with worker(brokers, tmp_path, "first", **ask.told, ASSAY_WORKER__FLUSH_SECONDS="60") as first:
+        until(lambda: sum(one["log_have"] for one in ask.partitions()) == 2_000, first)
+        assert sum(committed(brokers).values()) == 0
+        with worker(brokers, tmp_path, "second", ASSAY_WORKER__AGENTS="review") as second:
+            second.wait_ready()
+            assert sum(committed(brokers).values()) == 2_000
+            assert committed(brokers) == durable(brokers)
+
+
 def test_a_stop_while_the_broker_stalls_acknowledges_nothing_and_ends(brokers: str, settings: Settings, tmp_path: Path) -> None:
     record = Broker(settings).record()
     assert record is not None
