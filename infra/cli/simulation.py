@@ -41,7 +41,7 @@ def simulate(
 
     Examples:
         assay torture simulate --seeds 1000 --json
-        assay torture simulate --seed 277 --trace steps.txt
+        assay torture simulate --seed 7 --trace steps.txt
         assay torture simulate --bug zombie-fence-off --seeds 200
     """
     _known(bug)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from agents.clients import Consumer, Producer, registered
@@ -14,16 +15,20 @@ from infra.memory.producer import MemoryProducer
 
 @dataclass
 class InMemory:
-    """Makes clients of this broker over this network."""
+    """Makes clients of this broker over this network; each is a connection of its own, CLIENT/1, CLIENT/2 and so on."""
 
     broker: MemoryBroker
     network: Network = field(default_factory=Direct)
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     def producer(self, client: str, options: Mapping[str, Any]) -> Producer:
-        return MemoryProducer(self.broker, self.network, client, options)
+        return MemoryProducer(self.broker, self.network, self._connection(client), options)
 
     def consumer(self, client: str, options: Mapping[str, Any]) -> Consumer:
-        return MemoryConsumer(self.broker, self.network, client, options)
+        return MemoryConsumer(self.broker, self.network, self._connection(client), options)
+
+    def _connection(self, client: str) -> str:
+        return f"{client}/{next(self._numbers)}"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ class Network(Protocol):
     """Carries requests, each of which is one step on the broker."""
 
     async def request(self, client: str, name: str, operation: Callable[[], T]) -> T:
-        """Carry out one operation for this client; `name` says which, for traces."""
+        """Carry out one operation for this connection, named CLIENT/NUMBER; `name` says which, for traces."""
         ...
 
 

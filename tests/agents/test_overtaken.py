@@ -29,7 +29,7 @@ class Holding(Direct):
         self.asked, self.let_go = asyncio.Event(), asyncio.Event()
 
     async def request(self, client: str, name: str, operation: Callable[[], T]) -> T:
-        if (client, name) == self._held:
+        if (client.partition("/")[0], name) == self._held:
             self.asked.set()
             await self.let_go.wait()
         return await super().request(client, name, operation)

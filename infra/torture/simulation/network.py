@@ -16,7 +16,7 @@ T = TypeVar("T")
 #: What aiokafka gives up after a time-out, and Assay takes for fatal; reads it tries again by itself.
 FALLIBLE = ("begin producer", "produce", "commit transaction", "abort transaction")
 
-#: What a process had sent when it died still arrives, up to the first that does not.
+#: What a connection had taken when its process died still arrives, up to the first that does not.
 LOST_IN_DEATH = 0.3
 
 
@@ -54,6 +54,16 @@ class Doom:
         return self.left <= 0
 
 
+class Request(NamedTuple):
+    """What is on its way, and who waits for its answer."""
+
+    process: Process
+    client: str
+    name: str
+    operation: Callable[[], Any]
+    reply: "asyncio.Future[Any]"
+
+
 class Trace:
     """Everything that happened, as one digest; the lines themselves only where somebody wants them."""
 
@@ -75,7 +85,7 @@ class Trace:
 
 
 class SimulatedNetwork:
-    """Requests of one process arrive in the order in which they were sent, some time later."""
+    """Requests of one connection arrive in the order in which they were sent, some time later."""
 
     def __init__(self, loop: VirtualLoop, chance: Random, trace: Trace, weather: Weather) -> None:
         self._loop = loop
@@ -85,7 +95,7 @@ class SimulatedNetwork:
         self._dooms: dict[str, Doom] = {}
         self._last_arrival: dict[str, float] = {}
         self._frozen_until = 0.0
-        #: Dead processes of which nothing arrives any more.
+        #: Connections of dead processes on which nothing arrives any more.
         self._cut: set[str] = set()
 
     def doom(self, process: Process, doom: Doom) -> None:
@@ -111,7 +121,7 @@ class SimulatedNetwork:
         if doom is not None and doom.moment.before:
             await self._strike(process, doom)
         reply: asyncio.Future[T] = self._loop.create_future()
-        self._send(process, name, operation, reply)
+        self._send(Request(process, client, name, operation, reply))
         if doom is not None and not doom.moment.before:
             await self._strike(process, doom)
         return await reply
@@ -128,28 +138,32 @@ class SimulatedNetwork:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
-    def _send(self, process: Process, name: str, operation: Callable[[], Any], reply: "asyncio.Future[Any]") -> None:
-        earliest = max(self._loop.time() + self._latency(), self._last_arrival.get(process.name, 0.0), self._frozen_until)
-        self._last_arrival[process.name] = earliest
-        fate = self._chance.random() / self._weather.loss_chance if name in FALLIBLE else 2.0
+    def _send(self, request: Request) -> None:
+        earliest = max(self._loop.time() + self._latency(), self._last_arrival.get(request.client, 0.0), self._frozen_until)
+        self._last_arrival[request.client] = earliest
+        fate = self._chance.random() / self._weather.loss_chance if request.name in FALLIBLE else 2.0
         if fate < 1.0:
-            self._later(self._weather.timeout_seconds, _answer, reply, None, KafkaTimeoutError(name))
+            self._later(self._weather.timeout_seconds, _answer, request.reply, None, KafkaTimeoutError(request.name))
         if fate >= 0.5:
-            self._loop.call_at(earliest, self._arrive, process, name, operation, reply, fate < 1.0, context=NOBODY)
+            self._loop.call_at(earliest, self._arrive, request, fate < 1.0, context=NOBODY)
 
-    def _arrive(
-        self, process: Process, name: str, operation: Callable[[], Any], reply: "asyncio.Future[Any]", unheard: bool
-    ) -> None:
-        if process.is_dead and (process.name in self._cut or self._chance.random() < LOST_IN_DEATH):
-            self._cut.add(process.name)
+    def _arrive(self, request: Request, unheard: bool) -> None:
+        if self._lost_in_death(request):
             return
-        self._trace.add(self._loop.time(), f"{process.name} {name}")
+        self._trace.add(self._loop.time(), f"{request.client} {request.name}")
         try:
-            found, error = operation(), None
+            found, error = request.operation(), None
         except KafkaError as refused:
             found, error = None, refused
         if not unheard:
-            self._later(self._latency(), _answer, reply, found, error)
+            self._later(self._latency(), _answer, request.reply, found, error)
+
+    def _lost_in_death(self, request: Request) -> bool:
+        if not request.process.is_dead:
+            return False
+        if self._chance.random() < LOST_IN_DEATH:
+            self._cut.add(request.client)
+        return request.client in self._cut
 
     def _later(self, seconds: float, callback: Callable[..., None], *arguments: Any) -> None:
         self._loop.call_later(seconds, callback, *arguments, context=NOBODY)

@@ -28,6 +28,8 @@ MakeRunner = Callable[[AnyProjection, WorkerSettings, Fatal], Runner]
 COMMIT_SECONDS = 0.3
 TIMES = {"session_timeout_ms": 4_000, "heartbeat_interval_ms": 800, "rebalance_timeout_ms": 6_000}
 REVOKE_SECONDS = 2.0
+RECOVERING_SECONDS = 0.1
+FETCH_MS = 400
 BUFFERED_BATCHES = 4
 MOST_RECORDS = 40
 
@@ -132,12 +134,22 @@ class SimulatedWorker(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _fetch(self) -> None:
         while True:
             await self._flow.wait()
+            ready = self._ready()
+            if not ready:
+                await asyncio.sleep(RECOVERING_SECONDS)
+                continue
             most = self._chance.randint(1, MOST_RECORDS)
-            fetched = await self._consumer.getmany(timeout_ms=1_000, max_records=most)
+            fetched = await self._consumer.getmany(*ready, timeout_ms=FETCH_MS, max_records=most)
             if self._flow.is_set():
                 await self._hand_out(fetched, self._generation)
             else:
                 self._seek_back(fetched)
+
+    def _ready(self) -> list[TopicPartition]:
+        """What is recovered: the rest is not fetched yet."""
+        found = [status for runner in self._runners.values() for status in runner.status()]
+        recovering = {(status.topic, status.partition) for status in found if status.state != "live"}
+        return [place for place in sorted(self._consumer.assignment()) if place not in recovering]
 
     async def _hand_out(self, fetched: dict[TopicPartition, list[Any]], generation: int) -> None:
         for place, records in fetched.items():
