@@ -4,6 +4,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Annotated, Any
 
@@ -139,11 +140,16 @@ def model(*, actions: Positive = 10_000, seed: int = 1, bug: Bug = None, shrink:
 
 def _tested(actions: int, seed: int, bug: str | None, shrink: bool) -> dict[str, Any]:
     try:
+        from hypothesis.configuration import set_hypothesis_home_dir
+
         from infra.torture.simulation.model import run_model
     except ModuleNotFoundError as missing:
         raise AssayError("the extra `test` is not installed", got=missing.name, hint="pip install '.[test]'") from missing
     began = monotonic()
-    tested = run_model(actions, seed, bug, shrink)
+    with TemporaryDirectory(prefix="assay-model-") as home:
+        # Otherwise hypothesis leaves a folder wherever the command is run.
+        set_hypothesis_home_dir(home)
+        tested = run_model(actions, seed, bug, shrink)
     return {
         "holds": tested.broken is None,
         "actions": tested.actions.total(),

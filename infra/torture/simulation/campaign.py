@@ -10,13 +10,13 @@ from typing import Any
 from infra.torture.simulation.bugs import BUGS, Engine
 from infra.torture.simulation.crowd import WEIGHTS, Crowd
 from infra.torture.simulation.network import Moment, Weather
-from infra.torture.simulation.world import Place, World
+from infra.torture.simulation.world import Slot, World
 from streams.annotators import ANNOTATORS_PROJECTION
 from streams.diversity import DIVERSITY
 from streams.projection import AnyProjection
 from streams.review import REVIEW
 
-#: Violations kept of a seed: one cause shows in many places.
+#: Violations kept of a seed: one cause shows in many slots.
 MOST_VIOLATIONS = 5
 
 
@@ -46,7 +46,7 @@ def simulate(seed: int, bug: str | None = None, trace: list[str] | None = None) 
     """Run one seed; with `trace`, every step is added to it."""
     chance = Random(f"{seed}/plan")
     engine = BUGS[bug] if bug else Engine()
-    # What the collector finds first depends on what ran before: it has no place in what a seed decides.
+    # What the collector finds first depends on what ran before: it has no slot in what a seed decides.
     gc.disable()
     try:
         world = World(
@@ -105,7 +105,7 @@ def _live(world: World, chance: Random) -> tuple[int, Counter[str]]:
 
 def _hurt(world: World, chance: Random) -> str:
     name = chance.choice(list(_FAULTS))
-    _FAULTS[name](world, chance.choice(world.places), chance)
+    _FAULTS[name](world, chance.choice(world.slots), chance)
     return name
 
 
@@ -115,31 +115,31 @@ def _moment(chance: Random) -> Moment:
     return Moment(chance.randint(1, 8 if kind else 60), chance.random() < 0.5, kind)
 
 
-def _kill_at(world: World, place: Place, chance: Random) -> None:
-    world.kill_at(place, _moment(chance))
+def _kill_at(world: World, slot: Slot, chance: Random) -> None:
+    world.kill_at(slot, _moment(chance))
 
 
-def _stop_at(world: World, place: Place, chance: Random) -> None:
-    world.stop_at(place, _moment(chance), chance.uniform(1, 15))
+def _stop_at(world: World, slot: Slot, chance: Random) -> None:
+    world.stop_at(slot, _moment(chance), chance.uniform(1, 15))
 
 
-def _join(world: World, place: Place, chance: Random) -> None:
-    if len(world.places) < 4:
+def _join(world: World, slot: Slot, chance: Random) -> None:
+    if len(world.slots) < 4:
         world.add_worker()
     else:
-        world.restart(place)
+        world.restart(slot)
 
 
-_FAULTS: dict[str, Callable[[World, Place, Random], None]] = {
-    "kill": lambda world, place, chance: world.kill(place),
+_FAULTS: dict[str, Callable[[World, Slot, Random], None]] = {
+    "kill": lambda world, slot, chance: world.kill(slot),
     "kill at a request": _kill_at,
-    "stop": lambda world, place, chance: world.stop(place, chance.uniform(1, 15)),
+    "stop": lambda world, slot, chance: world.stop(slot, chance.uniform(1, 15)),
     "stop at a request": _stop_at,
-    "leave": lambda world, place, chance: world.restart(place),
+    "leave": lambda world, slot, chance: world.restart(slot),
     "join": _join,
-    "broker stops": lambda world, place, chance: world.freeze(chance.uniform(0.5, 6)),
-    "compaction": lambda world, place, chance: world.compact(),
-    "compare": lambda world, place, chance: world.compare(),
+    "broker stops": lambda world, slot, chance: world.freeze(chance.uniform(0.5, 6)),
+    "compaction": lambda world, slot, chance: world.compact(),
+    "compare": lambda world, slot, chance: world.compare(),
 }
 
 

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from infra.torture.simulation.bugs import BUGS, Engine
 from infra.torture.simulation.crowd import Crowd, Said
 from infra.torture.simulation.network import Moment, Weather
-from infra.torture.simulation.world import Place, World
+from infra.torture.simulation.world import Slot, World
 from streams.annotators import ANNOTATORS_PROJECTION
 from streams.review import REVIEW
 
@@ -78,8 +78,8 @@ class EngineMachine(RuleBasedStateMachine):
     def _act(self, kind: str) -> None:
         self.tally[kind] += 1
 
-    def _place(self, number: int) -> Place:
-        return self.world.places[number % len(self.world.places)]
+    def _slot(self, number: int) -> Slot:
+        return self.world.slots[number % len(self.world.slots)]
 
     def _say(self, kind: str, details: int) -> None:
         self._act(kind)
@@ -150,25 +150,25 @@ class EngineMachine(RuleBasedStateMachine):
     def crash(self, worker: int, moment: Moment) -> None:
         """At any await that matters: every one of them is a request to the broker, or waits for one."""
         self._act("crash at a request")
-        self.world.kill_at(self._place(worker), moment)
+        self.world.kill_at(self._slot(worker), moment)
 
     @rule(worker=WORKERS)
     def kill(self, worker: int) -> None:
         self._act("crash")
-        self.world.kill(self._place(worker))
+        self.world.kill(self._slot(worker))
 
     @rule(worker=WORKERS, moment=MOMENTS, seconds=st.sampled_from([1.0, 5.0, 9.0]))
     def stall(self, worker: int, moment: Moment, seconds: float) -> None:
         self._act("stall")
-        self.world.stop_at(self._place(worker), moment, seconds)
+        self.world.stop_at(self._slot(worker), moment, seconds)
 
     @rule(worker=WORKERS)
     def rebalance(self, worker: int) -> None:
         self._act("rebalance")
-        if len(self.world.places) < MOST_WORKERS:
+        if len(self.world.slots) < MOST_WORKERS:
             self.world.add_worker()
         else:
-            self.world.restart(self._place(worker))
+            self.world.restart(self._slot(worker))
 
     @rule(seconds=st.sampled_from([0.5, 3.0]))
     def freeze(self, seconds: float) -> None:

@@ -42,7 +42,7 @@ DEADLY = (ProducerFenced, Fenced, KafkaTimeoutError)
 
 
 @dataclass
-class Place:
+class Slot:
     """Where a worker runs: when one has died there, the supervisor starts another."""
 
     number: int
@@ -74,7 +74,7 @@ class World:
         self.broker = WatchedBroker(self.projections, FETCH_RECORDS)
         self._network_chance = Random(f"{self.seed}/network")
         self.network = SimulatedNetwork(self.loop, self._network_chance, self.trace, self.weather)
-        self.places: list[Place] = []
+        self.slots: list[Slot] = []
         self.crashes: list[str] = []
         self.violations = self.broker.violations
         self._address = f"memory://world-{id(self)}"
@@ -102,27 +102,27 @@ class World:
         return self.loop.run_until_complete(self.loop.create_task(work, context=NOBODY.copy()))
 
     def _end(self) -> None:
-        for place in self.places:
-            place.wanted = False
-            if place.process is not None:
-                place.process.kill()
+        for slot in self.slots:
+            slot.wanted = False
+            if slot.process is not None:
+                slot.process.kill()
         self.wait(0)
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self.loop.close()
 
     # --- workers -------------------------------------------------------------------------------
 
-    def add_worker(self) -> Place:
-        place = Place(len(self.places))
-        self.places.append(place)
-        self._start(place)
-        return place
+    def add_worker(self) -> Slot:
+        slot = Slot(len(self.slots))
+        self.slots.append(slot)
+        self._start(slot)
+        return slot
 
-    def _start(self, place: Place) -> None:
-        if place.runs or not place.wanted or self.loop.is_closed():
+    def _start(self, slot: Slot) -> None:
+        if slot.runs or not slot.wanted or self.loop.is_closed():
             return
-        place.starts += 1
-        process = Process(self.loop, f"worker-{place.number}.{place.starts}")
+        slot.starts += 1
+        process = Process(self.loop, f"worker-{slot.number}.{slot.starts}")
         settings = WorkerSettings(
             brokers=f"{self._address}/{process.name}",
             agents=self._agents,
@@ -131,12 +131,12 @@ class World:
         )
         projections = [self.engine.projection(projection) for projection in self.projections]
         worker = SimulatedWorker(
-            settings, projections, self.engine.runner, self._fatal_in(place, process), Random(f"{self.seed}/{process.name}")
+            settings, projections, self.engine.runner, self._fatal_in(slot, process), Random(f"{self.seed}/{process.name}")
         )
-        place.process, place.worker = process, worker
-        process.run(worker.run()).add_done_callback(lambda _: self._ended(place, process), context=NOBODY.copy())
+        slot.process, slot.worker = process, worker
+        process.run(worker.run()).add_done_callback(lambda _: self._ended(slot, process), context=NOBODY.copy())
 
-    def _fatal_in(self, place: Place, process: Process) -> Callable[[BaseException], None]:
+    def _fatal_in(self, slot: Slot, process: Process) -> Callable[[BaseException], None]:
         def fatal(error: BaseException) -> None:
             """As os._exit: nothing of the process runs after it."""
             self._note(f"{process.name} ends: {type(error).__name__}")
@@ -144,51 +144,51 @@ class World:
                 self.violations.append(f"{process.name} ended by {error!r}")
             self.crashes.append(type(error).__name__)
             process.kill()
-            self._restart(place)
+            self._restart(slot)
             raise asyncio.CancelledError
 
         return fatal
 
-    def _ended(self, place: Place, process: Process) -> None:
+    def _ended(self, slot: Slot, process: Process) -> None:
         """It left by itself."""
         process.kill()
-        self._restart(place)
+        self._restart(slot)
 
-    def _restart(self, place: Place) -> None:
-        self.loop.call_later(RESTART_SECONDS, self._start, place, context=NOBODY.copy())
+    def _restart(self, slot: Slot) -> None:
+        self.loop.call_later(RESTART_SECONDS, self._start, slot, context=NOBODY.copy())
 
-    def kill(self, place: Place) -> None:
+    def kill(self, slot: Slot) -> None:
         """`kill -9`, and the supervisor starts another."""
-        if place.process is not None and place.runs:
-            self._die(place)(place.process)
+        if slot.process is not None and slot.runs:
+            self._die(slot)(slot.process)
 
-    def _die(self, place: Place) -> Callable[[Process], None]:
+    def _die(self, slot: Slot) -> Callable[[Process], None]:
         def die(process: Process) -> None:
             self._note(f"{process.name} is killed")
             process.kill()
-            self._restart(place)
+            self._restart(slot)
 
         return die
 
-    def kill_at(self, place: Place, moment: Moment) -> None:
-        if place.process is not None:
-            self.network.doom(place.process, Doom(moment, self._die(place)))
+    def kill_at(self, slot: Slot, moment: Moment) -> None:
+        if slot.process is not None:
+            self.network.doom(slot.process, Doom(moment, self._die(slot)))
 
-    def stop(self, place: Place, seconds: float) -> None:
+    def stop(self, slot: Slot, seconds: float) -> None:
         """SIGSTOP, and SIGCONT after so long."""
-        if place.process is not None and place.runs:
-            self._note(f"{place.process.name} stops for {seconds:.3f}")
-            place.process.stop(seconds)
+        if slot.process is not None and slot.runs:
+            self._note(f"{slot.process.name} stops for {seconds:.3f}")
+            slot.process.stop(seconds)
 
-    def stop_at(self, place: Place, moment: Moment, seconds: float) -> None:
-        if place.process is not None:
-            self.network.doom(place.process, Doom(moment, lambda _: self.stop(place, seconds)))
+    def stop_at(self, slot: Slot, moment: Moment, seconds: float) -> None:
+        if slot.process is not None:
+            self.network.doom(slot.process, Doom(moment, lambda _: self.stop(slot, seconds)))
 
-    def restart(self, place: Place) -> None:
+    def restart(self, slot: Slot) -> None:
         """SIGTERM, and the supervisor starts another: two rebalances."""
-        if place.worker is not None and place.process is not None and place.runs:
-            self._note(f"{place.process.name} leaves")
-            self.loop.call_soon(place.worker.leave, context=NOBODY.copy())
+        if slot.worker is not None and slot.process is not None and slot.runs:
+            self._note(f"{slot.process.name} leaves")
+            self.loop.call_soon(slot.worker.leave, context=NOBODY.copy())
 
     def freeze(self, seconds: float) -> None:
         self._note(f"the broker stops for {seconds:.3f}")
@@ -226,7 +226,7 @@ class World:
         quiet = 0
         while quiet < 3 and self.loop.time() < patience:
             self.wait(1.0)
-            busy = self.backlog() or any(place.process is not None and place.process.is_stopped for place in self.places)
+            busy = self.backlog() or any(slot.process is not None and slot.process.is_stopped for slot in self.slots)
             quiet = 0 if busy else quiet + 1
         if quiet < 3:
             self.violations.append(f"stands still with {self.backlog()} not committed")
@@ -251,22 +251,22 @@ class World:
             if self.backlog():
                 self._come_back()
                 self._settle_and_leave()
-        if any(place.runs for place in self.places):
+        if any(slot.runs for slot in self.slots):
             self.violations.append("a worker that was told to leave is still there")
         self.compare(final=True)
         self.violations += self._run(recount(f"{self._address}/checks", self._meant, self.projections))
 
     def _settle_and_leave(self) -> None:
         self.settle()
-        for place in self.places:
-            place.wanted = False
-            self.restart(place)
+        for slot in self.slots:
+            slot.wanted = False
+            self.restart(slot)
         self.wait(LEAVE_SECONDS)
 
     def _come_back(self) -> None:
-        for place in self.places:
-            place.wanted = True
-            self.loop.call_soon(self._start, place, context=NOBODY.copy())
+        for slot in self.slots:
+            slot.wanted = True
+            self.loop.call_soon(self._start, slot, context=NOBODY.copy())
 
     def _note(self, what: str) -> None:
         self.trace.add(self.loop.time(), what)
