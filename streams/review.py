@@ -34,6 +34,9 @@ class Vote(NamedTuple):
     milliseconds: int | None
 
 
+_made: Callable[[type[Vote], tuple[str, int, int, int, int, int | None]], Vote] = getattr(tuple, "__new__")  # noqa: B009
+
+
 class Analysis(NamedTuple):
     """What was recorded about a revision's text."""
 
@@ -497,7 +500,11 @@ class Review:
             row.events,
             row.seen,
         ) = packed
-        row.votes = {vote[0]: Vote(intern(vote[0]), *vote[1:]) for vote in votes}
+        # Half of a recovery's time. `Vote(...)` would call a function of Python for each vote, which makes it twice that.
+        row.votes = {
+            (name := intern(voter)): _made(Vote, (name, good, revision, offset, hour, milliseconds))
+            for voter, good, revision, offset, hour, milliseconds in votes
+        }
         row.golden = None if golden is None else (golden[0], golden[1])
         row.analysis = None if analysis is None else Analysis(*analysis)
         return row
