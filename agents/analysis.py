@@ -48,10 +48,12 @@ def wanted(records: list[Any], too_new: str = "stop") -> list[Wanted]:
     """
     found: list[Wanted] = []
     for raw in records:
-        if not any(type_ in raw.value[:400] for type_ in _TEXT_TYPES):
+        # Anywhere in it: others may write the data before the type.
+        value = raw.value or b""
+        if not any(type_ in value for type_ in _TEXT_TYPES):
             continue
         try:
-            event = decode(raw.value)
+            event = decode(value)
         except TooNew as error:
             if too_new == "stop":
                 raise written_by_later("analysis", raw, error) from None

@@ -35,12 +35,12 @@ class App(faust.App):
 
     async def on_first_start(self) -> None:
         _prepare_process(Path(self.conf.datadir))
-        self._serve_health()
+        self._start_health()
         self.add_future(self.condition.beat())
         self.add_future(self._watch())
         await super().on_first_start()
 
-    def _serve_health(self) -> None:
+    def _start_health(self) -> None:
         try:
             if self.health is not None:
                 self.health.start()
@@ -96,8 +96,9 @@ def create_app(settings: WorkerSettings, agents: Sequence[Agent] | None = None) 
     running = {agent: _add(app, agent, settings) for agent in agents or [AGENT_BY_NAME[name] for name in settings.names]}
     app.condition = Condition(list(running.values()))
     app.watchdog = Watchdog(settings, lambda: app.condition.assigned, app.condition.recovered)
+    if settings.health_port:
+        app.health = Health(settings.health_host, settings.health_port, lambda: app.condition.report(app.watchdog.seen))
     _follow_rebalances(app, running)
-    _serve_health(app, settings)
     return app
 
 
@@ -133,12 +134,6 @@ def _follow_rebalances(app: App, running: Mapping[Agent, AgentRunner]) -> None:
     app.on_partitions_revoked.connect(on_revoked, weak=False)
     app.on_partitions_assigned.connect(on_assigned, weak=False)
     app.on_before_shutdown.connect(on_shutdown, weak=False)
-
-
-def _serve_health(app: App, settings: WorkerSettings) -> None:
-    if settings.health_port:
-        report = lambda: app.condition.report(app.watchdog.seen)  # noqa: E731
-        app.health = Health(settings.health_host, settings.health_port, report)
 
 
 def run(settings: WorkerSettings, loglevel: str) -> NoReturn:

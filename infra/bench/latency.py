@@ -150,6 +150,7 @@ async def send(brokers: str, trial: Trial, made: Sequence[Line], rate: int) -> N
     await producer.start()
     try:
         publisher, done, count, began = Publisher(producer), 0, len(trial.sent), time.perf_counter()
+        deliveries: list[asyncio.Future[Any]] = []
         while done < len(made):
             now = time.perf_counter()
             due = min(int((now - began) * rate), len(made))
@@ -158,9 +159,9 @@ async def send(brokers: str, trial: Trial, made: Sequence[Line], rate: int) -> N
                 publisher.add((trial.into, number), subject.encode(), value, 1, fact_headers(id_, type_))
                 trial.sent[number][1].append(now)
             done = due
-            sent = await publisher.send_all()
+            deliveries += await publisher.send_all()
             await asyncio.sleep(TICK_SECONDS)
-        await delivered(sent)
+        await delivered(deliveries)
     finally:
         await producer.stop()
 

@@ -94,13 +94,22 @@ def _on(cores: Set[int]) -> Callable[[], None]:
 @contextlib.asynccontextmanager
 async def worker(settings: Settings, core: int = CORES[0], name: str = "", **told: str) -> AsyncIterator[Measured]:
     """A worker of the agent review on one core, with these variables in its environment; ended by SIGTERM."""
+    async with assay(settings, "worker", "--agents", "review", cores={core}, name=name, **told) as process:
+        yield Measured(process)
+
+
+@contextlib.asynccontextmanager
+async def assay(
+    settings: Settings, *command: str, cores: Set[int] = frozenset(CORES), name: str = "", **told: str
+) -> AsyncIterator[Process]:
+    """The command line with these arguments, on these cores; ended by SIGTERM. `name`: a folder of its own for its data."""
     where = {"ASSAY_KAFKA__BROKERS": brokers_of(settings), "ASSAY_DATA_DIR": str(settings.data_dir / name)}
-    command = [sys.executable, "-m", "infra.cli", "worker", "--agents", "review"]
+    argv = [sys.executable, "-m", "infra.cli", *command]
     process = await asyncio.create_subprocess_exec(
-        *command, env=os.environ | where | told, preexec_fn=_on({core}), stdout=sys.stderr.fileno()
+        *argv, env=os.environ | where | told, preexec_fn=_on(cores), stdout=sys.stderr.fileno()
     )
     try:
-        yield Measured(process)
+        yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()

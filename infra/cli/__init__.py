@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from cyclopts import App
 
 DEBUG = "ASSAY_DEBUG"
+HELP = frozenset({"--help", "-h"})
 
 # A command is a function that returns None or an exit code (see infra.errors).
 COMMANDS = (
@@ -111,11 +113,23 @@ def _say(error: AssayError) -> int:
 def _call(arguments: Sequence[str]) -> int:
     from cyclopts import CycloptsError
 
+    made = app()
     try:
-        code = app().meta(arguments)
+        if HELP.intersection(arguments):
+            _tell_all(made, arguments)
+        code = made.meta(arguments)
     except CycloptsError as error:
         raise AssayError(str(error), hint="add --help to see what it takes") from error
     return code if isinstance(code, int) else Exit.OK
+
+
+def _tell_all(made: "App", arguments: Sequence[str]) -> None:
+    """A list has one line for each command; the help of one command is the whole docstring, examples as they stand."""
+    _, apps, _ = made.meta.parse_commands([argument for argument in arguments if argument not in HELP])
+    command = apps[-1]
+    if command.default_command is not None and command.default_command.__doc__:
+        # cyclopts drops a section of that name; behind an empty line, what is indented is kept as it is.
+        command.help = cleandoc(command.default_command.__doc__).replace("Examples:\n", "For example:\n\n")
 
 
 def app() -> "App":

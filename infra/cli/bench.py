@@ -9,11 +9,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import RenderableType
 
-from infra.cli.output import Json, emit, holds, note, table
+from infra.cli.output import Json, Positive, emit, holds, note, table
 from infra.errors import Exit
 from infra.wiring import settings
-
-Positive = Annotated[int, Parameter(validator=Number(gte=1))]
 
 
 def live(
@@ -139,7 +137,7 @@ def growth(
     plot: Annotated[Path | None, Parameter(help="Folder for the plots, as SVG.")] = None,
     seed: int = 1,
     json: Json = False,
-) -> Exit:
+) -> None:
     """Measure where an event's time goes, and how it grows with keys, overlap, record size and partitions.
 
     CPU microseconds an event, by stage: decoding, folding, facts, their batches, state rows. A profile says which
@@ -149,7 +147,7 @@ def growth(
     from infra.bench.rig import alone, leave_to_the_measured
     from infra.plots import write
 
-    found: dict[str, Any] = {"holds": True, "events": events, "partitions": []}
+    found: dict[str, Any] = {"events": events, "partitions": []}
     for name, course in (("keys", measured.keys), ("overlap", measured.overlap), ("text", measured.text)):
         _say(f"by {name}")
         found[name] = [{"at": at, **costs} for at, costs in course(events, seed)]
@@ -161,7 +159,7 @@ def growth(
             found["partitions"].append({"at": count, "worker": asyncio.run(measured.partitions(own, events, seed))})
     for name, panels in (measured.panels(found) if plot else {}).items():
         write(Path(plot or ".") / f"{name}.svg", panels)
-    return _told(found, json)
+    emit(found, json, _render)
 
 
 _say: Callable[[str], None] = note

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import orjson
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from pydantic import BaseModel
 from rich.console import Console, RenderableType
 from rich.markup import escape
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead.")]
+Positive = Annotated[int, Parameter(validator=Number(gte=1))]
 DryRun = Annotated[bool, Parameter(name="--dry-run", negative="", help="Say what would be done, and do nothing.")]
 
 

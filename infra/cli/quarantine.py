@@ -25,13 +25,16 @@ COLUMNS = ("ref", "from", "projection", "error", "code", "reason", "#attempt", "
 def list_all(
     *, all: Annotated[bool, Parameter(negative="", help="Also what was replayed or discarded.")] = False, json: Json = False
 ) -> None:
-    """List the records that could not be handled and wait for a decision."""
+    """List the records that could not be handled and wait for a decision. Example: assay quarantine list --json"""
     found = [record for record in _held() if all or record.settled is None]
     emit([_as_json(record, False) for record in found], json, lambda _: _list(found))
 
 
 def show(ref: Annotated[str, Parameter(help="partition/offset, as in the list.")], *, json: Json = False) -> None:
-    """Print one of them: where it came from, why it is here, and its bytes as hex and text."""
+    """Print one of them: where it came from, why it is here, and its bytes as hex and text.
+
+    Example: assay quarantine show 0/12
+    """
     wanted = ref_of(ref)
     found = next((record for record in _held() if record.ref == wanted), None)
     if found is None:

@@ -9,16 +9,14 @@ from time import monotonic
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 from rich.console import RenderableType
 
-from infra.cli.output import Json, emit, holds, note, progress, table
+from infra.cli.output import Json, Positive, emit, holds, note, progress, table
 from infra.errors import AssayError, Exit
 from infra.torture.simulation.bugs import BUGS
 from infra.torture.simulation.campaign import Outcome
 from infra.torture.simulation.campaign import simulate as run_seed
 
-Positive = Annotated[int, Parameter(validator=Number(gte=1))]
 Bug = Annotated[str | None, Parameter(help="Take one guard of the engine out: " + ", ".join(BUGS) + ".")]
 Shrink = Annotated[bool, Parameter(help="Look for the fewest steps that break it, up to five minutes long.")]
 

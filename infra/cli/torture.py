@@ -11,14 +11,13 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import RenderableType
 
-from infra.cli.output import Json, emit, holds, note, progress, table
+from infra.cli.output import Json, Positive, emit, holds, note, progress, table
 from infra.errors import AssayError, Exit
 from infra.settings import ClickHouse, Settings, Worker
 from infra.torture.kill import Campaign, Watch, planned, run
 from infra.torture.load import Shape
 from infra.wiring import settings
 
-Positive = Annotated[int, Parameter(validator=Number(gte=1))]
 Folder = Annotated[Path | None, Parameter(help="Run here and leave everything; default: a temporary folder, kept on failure.")]
 
 

@@ -204,14 +204,23 @@ class Sink:
 
     async def _write_due(self, stop: asyncio.Event) -> None:
         """Begin the writes that are due. Reading goes on meanwhile, as long as there is room."""
+        await self._begin_writes(stop)
+        self._end_writes()
+        while self._crowded and self._writes:
+            await asyncio.wait(self._writes, return_when=asyncio.FIRST_COMPLETED)
+            self._end_writes()
+            await self._begin_writes(stop)
+
+    async def _begin_writes(self, stop: asyncio.Event) -> None:
         for place in self.places.values():
             if place.due(self.limits, time.monotonic()) or (self._crowded and place.buffer and not place.writing_bytes):
                 self._writes.add(asyncio.create_task(self._write(place, stop)))
                 await asyncio.sleep(0)  # it takes what is buffered
-        done, self._writes = {task for task in self._writes if task.done()}, {task for task in self._writes if not task.done()}
-        if not done and self._crowded and self._writes:
-            done, self._writes = await asyncio.wait(self._writes, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
+
+    def _end_writes(self) -> None:
+        """Forget those that are done. Raises what one of them raised."""
+        for task in [task for task in self._writes if task.done()]:
+            self._writes.discard(task)
             task.result()
 
     @property

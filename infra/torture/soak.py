@@ -6,11 +6,8 @@ in the state, so that memory grows with what was ever received: what must not gr
 
 import asyncio
 import contextlib
-import os
-import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,7 +18,7 @@ import psutil
 from agents.settings import WorkerOptions
 from infra.bench.latency import Trial, send
 from infra.bench.load import lines
-from infra.bench.rig import Say, broker_of, brokers_of, died
+from infra.bench.rig import Say, assay, broker_of, brokers_of, died
 from infra.clickhouse.engine import asking
 from infra.kafka.reading import ends
 from infra.kafka.topics import ensure_topics
@@ -31,7 +28,7 @@ from infra.settling import lags, settled
 from infra.verification import Verification, verify
 from schemas.topics import EVENTS
 
-AGENTS = WorkerOptions()
+OPTIONS = WorkerOptions()
 #: Samples of a soak, whatever its length: enough for a plot.
 SAMPLES = 120
 #: A worker may grow by so much more in the second half than its rows explain.
@@ -66,7 +63,7 @@ class Soak:
     async def run(self, say: Say) -> dict[str, Any]:
         """Topics must be new."""
         await ensure_topics(brokers_of(self.settings), self.settings)
-        async with _process(self.settings, "worker") as worker, _process(self.settings, "serve") as sink:
+        async with assay(self.settings, "worker") as worker, assay(self.settings, "serve", ASSAY_CLICKHOUSE__PORT="0") as sink:
             processes = {
                 "broker": broker_of(self.settings),
                 "worker": psutil.Process(worker.pid),
@@ -80,7 +77,7 @@ class Soak:
             with contextlib.suppress(asyncio.CancelledError):
                 await looking
             say("what is left to do")
-            await settled(brokers_of(self.settings), [AGENTS], lambda _: _alive(worker, sink))
+            await settled(brokers_of(self.settings), [OPTIONS], lambda _: _alive(worker, sink))
             sent = sum(len(times) for _, times in trial.sent.values())
             stored = await _stored(self.settings, sent)
             await self._look(processes, sent, 60 * self.told.minutes)
@@ -109,7 +106,7 @@ class Soak:
 
     async def _look(self, processes: dict[str, psutil.Process], sent: int, seconds: float) -> Sample:
         rss = {name: int(process.memory_info().rss) for name, process in processes.items()}
-        lag = {lag.agent: lag.events for lag in await lags(brokers_of(self.settings), [AGENTS])}
+        lag = {lag.agent: lag.events for lag in await lags(brokers_of(self.settings), [OPTIONS])}
         files = {name: _size(self.settings.data_dir / name) for name in ("kafka/data", "clickhouse")}
         self.samples.append(Sample(round(seconds, 1), rss, lag, files, sent))
         return self.samples[-1]
@@ -159,23 +156,6 @@ def _alive(*processes: Process) -> None:
     for process in processes:
         if process.returncode is not None:
             raise died(process.returncode)
-
-
-@contextlib.asynccontextmanager
-async def _process(settings: Settings, command: str) -> AsyncIterator[Process]:
-    told = {
-        "ASSAY_KAFKA__BROKERS": brokers_of(settings),
-        "ASSAY_DATA_DIR": str(settings.data_dir),
-        "ASSAY_CLICKHOUSE__PORT": "0",
-    }
-    argv = [sys.executable, "-m", "infra.cli", command]
-    process = await asyncio.create_subprocess_exec(*argv, env=os.environ | told, stdout=sys.stderr.fileno())
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
 
 
 def panels(samples: list[Sample]) -> list[Panel]:

@@ -110,7 +110,7 @@ def test_setting_aside_what_is_too_new_makes_a_state_that_no_replay_gives(broker
 
 
 class Consumed(NamedTuple):
-    value: bytes
+    value: bytes | None
     topic: str = EVENTS.name
     partition: int = 0
     offset: int = 7
@@ -124,3 +124,9 @@ def test_the_analysis_agent_neither_skips_a_later_text() -> None:
     with pytest.raises(WrittenByLater, match=r"analysis: assay\.events\.v1/0@7: SubmissionReceived v3 is newer than v2"):
         wanted(later)
     assert wanted(later, too_new="quarantine") == []
+
+
+def test_the_analysis_agent_finds_a_text_wherever_its_type_stands_and_passes_over_what_is_none() -> None:
+    event = orjson.loads(next(value for _, type_, _, value in NEW if type_.endswith("Received.v2")))
+    data_first = orjson.dumps({"data": event.pop("data") | {"text": "x" * 5_000}} | event)
+    assert [want.text for want in wanted([Consumed(None), Consumed(b"no json"), Consumed(data_first)])] == ["x" * 5_000]

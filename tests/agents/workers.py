@@ -11,14 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from agents.clients import new_producer
-from agents.publishing import Publisher, delivered, partition_of
 from agents.readiness import READY_FD
 from agents.settings import WorkerOptions
-from infra.bench.load import Line, lines
+from infra.bench.load import Line, lines, publish
 from infra.settling import Lag, lags
 from infra.verification import Verification, verify
-from schemas.topics import EVENTS
 
 FOLDS = WorkerOptions()
 PARTITIONS = 4
@@ -88,19 +85,7 @@ def worker(brokers: str, home: Path, name: str, command: Sequence[str] = ASSAY, 
 
 def write(brokers: str, load: list[Line]) -> None:
     """Write these lines to the events topic, each where its key belongs."""
-    asyncio.run(_write(brokers, load))
-
-
-async def _write(brokers: str, load: list[Line]) -> None:
-    producer = new_producer(brokers)
-    await producer.start()
-    try:
-        publisher = Publisher(producer)
-        for subject, _, _, value in load:
-            publisher.add((EVENTS.name, partition_of(subject, PARTITIONS)), subject.encode(), value, 1, [])
-        await delivered(await publisher.send_all())
-    finally:
-        await producer.stop()
+    asyncio.run(publish(brokers, PARTITIONS, iter(load)))
 
 
 def load(events: int, subjects: int, seed: int = 7) -> list[Line]:

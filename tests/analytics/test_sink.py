@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 
 from infra.clickhouse.engine import Store
 from infra.clickhouse.reconcile import reconcile
@@ -116,11 +117,41 @@ async def test_another_log_than_before_is_refused(any_store: Store, kafka: str) 
         await sink_all(any_store, kafka, tables)
 
 
+class Stepwise(Sink):
+    """A write ends when its partition's gate is opened."""
+
+    def __init__(self, store: Store, limits: Limits) -> None:
+        super().__init__(store, "nowhere", limits)
+        self.gates = [asyncio.Event(), asyncio.Event()]
+
+    async def _write(self, place: Place, stop: asyncio.Event) -> None:
+        place.take()
+        await self.gates[place.partition].wait()
+        place.written()
+
+
+async def test_a_small_write_that_ends_makes_no_room_to_read_more(any_store: Store) -> None:
+    sink = Stepwise(any_store, Limits(buffered_bytes=1_000))
+    for number, size in enumerate((100, 5_000)):
+        waiting: list[Any] = ["a record"]
+        at, table = TopicPartition("t", number), next(iter(sink.tables.values()))
+        sink.places[at] = Place(table, "t", number, 0, 1, buffer=waiting, buffered_bytes=size)
+    writing = asyncio.create_task(sink._write_due(asyncio.Event()))
+    sink.gates[0].set()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not writing.done()
+    sink.gates[1].set()
+    await writing
+
+
 @pytest.mark.parametrize(("bound", "fills"), [(200_000, True), (1 << 30, False)])
-async def test_while_an_insert_stalls_no_more_is_read_than_the_bound(store: Store, kafka: str, bound: int, fills: bool) -> None:
+async def test_while_an_insert_stalls_no_more_is_read_than_the_bound(
+    any_store: Store, kafka: str, bound: int, fills: bool
+) -> None:
     tables = await fresh_tables(kafka)
     await produce(kafka, tables[0], [vote(number) for number in range(3_000)])
-    sink, stop = Gated(store, kafka, Limits(rows=100, seconds=0.05, buffered_bytes=bound), tables), asyncio.Event()
+    sink, stop = Gated(any_store, kafka, Limits(rows=100, seconds=0.05, buffered_bytes=bound), tables), asyncio.Event()
     sink.gate.clear()
     running = asyncio.create_task(sink.run(stop))
     seen = [0]
@@ -134,7 +165,7 @@ async def test_while_an_insert_stalls_no_more_is_read_than_the_bound(store: Stor
         await asyncio.sleep(0.02)
     stop.set()
     await running
-    assert await holds(store, kafka, tables)
+    assert await holds(any_store, kafka, tables)
 
 
 async def test_a_missing_topic_is_named(any_store: Store, kafka: str) -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +35,13 @@ def test_help_of_a_group_names_its_commands(group: str) -> None:
     names = [path.split()[1] for path, _, _ in COMMANDS if path.startswith(f"{group} ")]
     assert names
     assert [name for name in names if name not in said] == []
+
+
+@pytest.mark.parametrize("path", ["torture kill", "bench live"])
+def test_help_of_a_command_is_all_that_its_docstring_says(path: str) -> None:
+    """Not only its line in the list: examples as well, behind a global option, too."""
+    said = assay("--data-dir", "nowhere", *path.split(), "--help", COLUMNS="200").stdout
+    assert re.search(rf"xample:\s+assay {path} --", said) or re.search(rf"xample:\s+assay {path}\s+assay {path} --", said)
 
 
 def test_every_exit_code_has_its_meaning() -> None:
