@@ -18,6 +18,7 @@ FALLIBLE = ("begin producer", "produce", "commit transaction", "abort transactio
 
 #: What a connection had taken when its process died still arrives, up to the first that does not.
 LOST_IN_DEATH = 0.3
+INSTANT = 1e-9
 
 
 class Weather(NamedTuple):
@@ -139,7 +140,9 @@ class SimulatedNetwork:
         await asyncio.sleep(0)
 
     def _send(self, request: Request) -> None:
-        earliest = max(self._loop.time() + self._latency(), self._last_arrival.get(request.client, 0.0), self._frozen_until)
+        # Of two timers at the very same time either may come first.
+        following = self._last_arrival.get(request.client, 0.0) + INSTANT
+        earliest = max(self._loop.time() + self._latency(), following, self._frozen_until)
         self._last_arrival[request.client] = earliest
         fate = self._chance.random() / self._weather.loss_chance if request.name in FALLIBLE else 2.0
         if fate < 1.0:
