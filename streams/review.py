@@ -500,7 +500,7 @@ class Review:
             row.events,
             row.seen,
         ) = packed
-        # Half of a recovery's time. `Vote(...)` would call a function of Python for each vote, which makes it twice that.
+        # `Vote(...)` would call a function of Python for each vote, and take twice as long: most of a recovery.
         row.votes = {
             (name := intern(voter)): _made(Vote, (name, good, revision, offset, hour, milliseconds))
             for voter, good, revision, offset, hour, milliseconds in votes

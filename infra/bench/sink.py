@@ -61,6 +61,7 @@ async def measure(settings: Settings, load: Load, rate: int, seconds: float, say
         "floor_rows_per_second": round(filled["rows"] / floor["seconds"]),
         "ratio_to_floor": round(floor["seconds"] / filled["seconds"], 3),
         "cpu_seconds": filled["cpu_seconds"],
+        "floor_cpu_seconds": floor["cpu_seconds"],
         "fresh_rate": rate,
         "fresh_rows_seen": len(fresh.milliseconds),
         "fresh_p50_ms": fresh.percentile(50),
@@ -142,11 +143,11 @@ async def floor(home: Path, brokers: str) -> None:
     blocks = [block async for block in _blocks(brokers, Limits().rows)]
     with _store(home) as store:
         client = store.client(store.database)
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         for block in blocks:
             client.insert_arrow(f"{store.database}.{TABLE.name}", block)
-        seconds = time.perf_counter() - began
-    print(orjson.dumps({"seconds": round(seconds, 3)}).decode())
+        seconds, used = time.perf_counter() - began, time.process_time() - cpu
+    print(orjson.dumps({"seconds": round(seconds, 3), "cpu_seconds": round(used, 2)}).decode())
 
 
 async def _blocks(brokers: str, rows: int) -> AsyncIterator[Any]:

@@ -41,6 +41,7 @@ def live(
         if peers:
             raced = asyncio.run(race(own, load, _say))
             found["peers"] = {name: detail["events_per_second"] for name, detail in raced.items()}
+            found["ahead_of_peers"] = all((rate or 0) < found["events_per_second"] for rate in found["peers"].values())
             found["peers_detail"] = raced
     if uniform:
         with alone(settings()) as own:
@@ -110,7 +111,7 @@ def recovery(*, rows: Positive = 1_000_000, seed: int = 1, json: Json = False) -
 
 def sink(
     *,
-    rows: Positive = 600_000,
+    rows: Positive = 1_000_000,
     rate: Annotated[int, Parameter(validator=Number(gte=1), help="Events a second while freshness is measured.")] = 10_000,
     seconds: Annotated[float, Parameter(validator=Number(gte=1), help="For how long it is measured.")] = 15.0,
     seed: int = 1,
