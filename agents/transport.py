@@ -138,5 +138,3 @@ class BatchSchema(Schema[Any, Any]):
 
 
 TRANSPORTS.aliases[SCHEME] = f"{__name__}:BatchTransport"
-
-__all__ = ["SCHEME", "BatchConsumer", "BatchSchema", "BatchTransport"]

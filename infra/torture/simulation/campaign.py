@@ -3,9 +3,8 @@
 import gc
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 from infra.torture.simulation.bugs import BUGS, Engine
 from infra.torture.simulation.crowd import WEIGHTS, Crowd
@@ -16,7 +15,7 @@ from streams.diversity import DIVERSITY
 from streams.projection import AnyProjection
 from streams.review import REVIEW
 
-#: Violations kept of a seed: one cause shows in many slots.
+#: Violations kept of a seed: one cause shows in many places.
 MOST_VIOLATIONS = 5
 
 
@@ -38,15 +37,12 @@ class Outcome:
     def holds(self) -> bool:
         return not self.violations
 
-    def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "holds": self.holds}
-
 
 def simulate(seed: int, bug: str | None = None, trace: list[str] | None = None) -> Outcome:
     """Run one seed; with `trace`, every step is added to it."""
     chance = Random(f"{seed}/plan")
     engine = BUGS[bug] if bug else Engine()
-    # What the collector finds first depends on what ran before: it has no slot in what a seed decides.
+    # What the collector finds first depends on what ran before: it has no place in what a seed decides.
     gc.disable()
     try:
         world = World(
