@@ -41,7 +41,8 @@ def live(
         if peers:
             raced = asyncio.run(race(own, load, _say))
             found["peers"] = {name: detail["events_per_second"] for name, detail in raced.items()}
-            found["ahead_of_peers"] = all((rate or 0) < found["events_per_second"] for rate in found["peers"].values())
+            rates = found["peers"].values()
+            found["ahead_of_peers"] = None not in rates and max(rates) < found["events_per_second"]
             found["peers_detail"] = raced
     if uniform:
         with alone(settings()) as own:
