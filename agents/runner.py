@@ -111,15 +111,16 @@ class Runner:
     async def _folded(self, partition: Partition, records: list[Any]) -> None:
         partition.bytes += sum(len(record.value or b"") for record in records)
         self._made.set()
-        if self._publisher.crowded:
-            await self._publisher.send()
         try:
+            # Before anything is awaited: a flush in between would acknowledge what passed the limit.
             self._quarantine.check(records)
         except TooManyRefused:
             self._broken = True
             # Whoever looks for the reason finds it in the quarantine; nothing is acknowledged.
             await delivered(await self._publisher.send_all())
             raise
+        if self._publisher.crowded:
+            await self._publisher.send()
 
     def status(self) -> list[Status]:
         """How far each partition is. May be called from another thread."""

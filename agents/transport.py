@@ -31,11 +31,11 @@ class BatchConsumer(Consumer):
         self._in_flight = InFlight()
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
-        records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
+        records, active = await self._wait_next_records(timeout)
         if records is None or self.should_stop:
             return
-        if not self.flow_active:
+        if not self.flow_active or self.app.consumer_generation_id != generation:
             await self._seek_back()
             return
         for tp, batch in records.items():
@@ -57,7 +57,8 @@ class BatchConsumer(Consumer):
         return await super()._getmany(wanted, RECOVERING_SECONDS if held_back else timeout)
 
     async def _seek_back(self) -> None:
-        """Fetched while flow was stopped: go back to the committed offsets, or these records would be skipped."""
+        """Fetched while flow was stopped, or overtaken by a rebalance: go back to the committed offsets, or these records
+        would be skipped; or what lies before them would be."""
         self._in_flight.clear()  # what is not committed is handed out again, perhaps cut otherwise
         try:
             await self.perform_seek()

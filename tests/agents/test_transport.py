@@ -21,16 +21,23 @@ Fetched = dict[TP, list[ConsumerRecord]]
 class Fed(BatchConsumer):
     """A batch consumer that is handed what it would fetch."""
 
+    #: The generation of a rebalance that comes while it fetches.
+    overtaken_by: int | None = None
+    sought = 0
+
     def feed(self, fetched: Fetched) -> None:
         self.fetched = fetched
 
     async def _wait_next_records(self, timeout: float) -> tuple[Fetched, set[TP]]:
+        if self.overtaken_by is not None:
+            self.app.consumer_generation_id = self.overtaken_by
         return self.fetched, self._get_active_partitions()
 
     def highwater(self, tp: TP) -> int:
         return 1_000
 
     async def seek_to_committed(self) -> dict[TP, int]:
+        self.sought += 1
         return {}
 
 
@@ -150,6 +157,16 @@ async def test_what_is_read_again_after_a_stopped_flow_blocks_no_commit(consumer
     consumer.flow_active = True
     consumer.ack(await fetch(consumer, 0, 1))
     assert committable(consumer) == {ONE: 2}
+
+
+async def test_a_fetch_that_a_whole_rebalance_overtakes_is_fetched_again(consumer: Fed) -> None:
+    """In the new generation it would commit past what lies before it, which the partition's last owner has not handled."""
+    consumer.overtaken_by = 2
+    consumer.feed({ONE: [record(ONE, 7)]})
+    assert [pair async for pair in consumer.getmany(1.0)] == []
+    assert consumer.sought == 1
+    consumer.ack(await fetch(consumer, 4, 5))
+    assert committable(consumer) == {ONE: 6}
 
 
 async def test_a_rebalance_between_two_partitions_hands_out_nothing_more(consumer: Fed) -> None:
