@@ -68,6 +68,7 @@ def _prepare_process(home: Path) -> None:
 
 def create_app(settings: WorkerSettings, agents: Sequence[Agent] | None = None) -> App:
     """An app with these agents; without them, with those that the settings name."""
+    chosen = agents or [AGENT_BY_NAME[name] for name in settings.names]
     app = App(
         settings.group,
         broker=[f"{SCHEME}://{address}" for address in settings.brokers.split(",")],
@@ -77,7 +78,7 @@ def create_app(settings: WorkerSettings, agents: Sequence[Agent] | None = None) 
         topic_allow_declare=False,
         topic_disable_leader=True,
         consumer_auto_offset_reset="earliest",
-        broker_max_poll_records=settings.batch_records,
+        broker_max_poll_records=min(settings.batch_records, *(agent.batch_records for agent in chosen)),
         consumer_max_fetch_size=4 * 1024 * 1024,
         broker_commit_interval=0.5,
         broker_session_timeout=10.0,
@@ -93,7 +94,7 @@ def create_app(settings: WorkerSettings, agents: Sequence[Agent] | None = None) 
         web_in_thread=False,
         Worker=Worker,
     )
-    running = {agent: _add(app, agent, settings) for agent in agents or [AGENT_BY_NAME[name] for name in settings.names]}
+    running = {agent: _add(app, agent, settings) for agent in chosen}
     app.condition = Condition(list(running.values()))
     app.watchdog = Watchdog(settings, lambda: app.condition.assigned, app.condition.recovered)
     if settings.health_port:

@@ -38,6 +38,8 @@ class Agent:
     source: Topic
     derives: tuple[Topic, ...]
     runner: Callable[[WorkerSettings, Fatal], AgentRunner]
+    #: In a batch, at most: a stop waits for the batch at hand, and what stands still for too long is ended.
+    batch_records: int = 100_000
 
 
 def _projection(name: str) -> Callable[[WorkerSettings, Fatal], AgentRunner]:
@@ -59,6 +61,7 @@ AGENTS = (
     Agent("review", EVENTS, (VERDICTS, JUDGEMENTS, SLICES), _projection("review")),
     Agent("annotators", JUDGEMENTS, (ANNOTATORS,), _projection("annotators")),
     Agent("diversity", SLICES, (), _projection("diversity")),
-    Agent("analysis", EVENTS, (EVENTS,), _analysis),
+    # A model takes its time over each text.
+    Agent("analysis", EVENTS, (EVENTS,), _analysis, batch_records=256),
 )
 AGENT_BY_NAME = {agent.name: agent for agent in AGENTS}

@@ -9,8 +9,7 @@ from infra.settings import Settings, environment
 from infra.supervisor import Part, Started, program
 
 BROKER, REST = 0, 1
-#: Small batches: a stop waits for the batch at hand, and a model takes its time over each text.
-ANALYSIS = {"ASSAY_WORKER__AGENTS": "analysis", "ASSAY_WORKER__BATCH_RECORDS": "256"}
+ANALYSIS = {"ASSAY_WORKER__AGENTS": "analysis"}
 
 
 def parts(settings: Settings) -> tuple[Part, ...]:

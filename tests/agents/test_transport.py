@@ -176,3 +176,12 @@ async def test_a_rebalance_between_two_partitions_hands_out_nothing_more(consume
     consumer.app.consumer_generation_id = 2
     assert [pair async for pair in given] == []
     assert tp == ONE
+
+
+def test_a_batch_is_as_small_as_its_agent_needs(tmp_path: Path) -> None:
+    """Texts take a model milliseconds each; whoever starts the analysis by hand need not know."""
+    folds, analysis = (
+        create_app(WorkerSettings(data_dir=tmp_path, agents=agents, batch_records=3_000)) for agents in ("review", "analysis")
+    )
+    assert folds.conf.broker_max_poll_records == 3_000
+    assert analysis.conf.broker_max_poll_records == 256
