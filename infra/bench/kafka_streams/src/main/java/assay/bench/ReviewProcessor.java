@@ -27,6 +27,9 @@ final class ReviewProcessor implements Processor<String, byte[], String, byte[]>
   private static final ObjectWriter ROW_OUT = JSON.writerFor(Row.class);
   private static final ObjectWriter FACT_OUT = JSON.writerFor(Facts.Envelope.class);
 
+  /** There is one task for each partition, all in one thread: they count together. */
+  private static long handled;
+
   private final long total;
   private final Runnable first;
   private final Runnable last;
@@ -45,9 +48,6 @@ final class ReviewProcessor implements Processor<String, byte[], String, byte[]>
     this.first = first;
     this.last = last;
   }
-
-  /** One task for each partition: they count together. */
-  private static long handled;
 
   @Override
   public void init(ProcessorContext<String, byte[]> given) {
@@ -117,7 +117,7 @@ final class ReviewProcessor implements Processor<String, byte[], String, byte[]>
     row.hour = hour();
     row.recount();
     judge(ofWriter("submitted"), row.writer);
-    settle(null, List.of(), 0);
+    settle();
     return true;
   }
 
@@ -132,7 +132,7 @@ final class ReviewProcessor implements Processor<String, byte[], String, byte[]>
     row.verdict = null;
     row.recount();
     // What was judged about the earlier revision stays: only what is now said is new.
-    settle(null, List.of(), 0);
+    settle();
     return true;
   }
 
@@ -173,9 +173,10 @@ final class ReviewProcessor implements Processor<String, byte[], String, byte[]>
     return -1;
   }
 
-  private void settle(String verdict, List<Facts.Scored> before, int unsure) throws IOException {
-    decideAndSay(verdict, unsure);
-    sayDifference(before, List.of());
+  /** Where nothing was said before. */
+  private void settle() throws IOException {
+    decideAndSay(null, 0);
+    sayDifference(List.of(), List.of());
   }
 
   private void decideAndSay(String verdictBefore, int unsureBefore) throws IOException {
