@@ -147,8 +147,10 @@ def growth(
     """
     from infra.bench import growth as measured
     from infra.bench.rig import alone, leave_to_the_measured
-    from infra.plots import write
+    from infra.plots import need_them, write
 
+    if plot is not None:
+        need_them()
     found: dict[str, Any] = {"events": events, "partitions": []}
     for name, course in (("keys", measured.keys), ("overlap", measured.overlap), ("text", measured.text)):
         _say(f"by {name}")

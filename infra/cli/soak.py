@@ -29,9 +29,11 @@ def soak(
     second half than in the first. Example: assay torture soak --minutes 60 --plot soak.svg --json
     """
     from infra.bench.rig import alone
-    from infra.plots import write
+    from infra.plots import need_them, write
     from infra.torture.soak import Soak, Told, panels
 
+    if plot is not None:
+        need_them()
     with alone(settings()) as own:
         made = Soak(own, Told(minutes, rate, subjects, seed))
         found = asyncio.run(made.run(note))
