@@ -1,7 +1,7 @@
 """A second opinion: the raw log counted the naive way, by code that shares nothing with the folds.
 
 It reads JSON and knows the rules as docs/events.md tells them. So it catches what a replay by the folds themselves
-cannot: a record that live and replay both count twice, or both miss.
+cannot: a record that live and replay both count twice, or both miss. A record that it cannot read raises, uncounted.
 """
 
 from base64 import b64decode
@@ -99,8 +99,11 @@ class Judgements:
     def add(self, value: bytes) -> None:
         event = orjson.loads(value)
         data = event["data"]
-        if event["type"] == "assay.JudgementScored.v1" and _first(self._seen, data["origin"]):
-            self.outcomes[event["subject"], data["project"], data["outcome"]] += data["change"]
+        if event["type"] == "assay.JudgementScored.v1":
+            key = event["subject"], data["project"], data["outcome"]
+            after = self.outcomes[key] + data["change"]
+            if _first(self._seen, data["origin"]):
+                self.outcomes[key] = after
 
 
 @dataclass
@@ -122,11 +125,11 @@ class Slices:
     def add(self, value: bytes) -> None:
         event = orjson.loads(value)
         data, sign = event["data"], 1 if event["type"] == "assay.SliceEntered.v1" else -1
+        row = self.slices.get(event["subject"], Slice())
+        sums = row.sums + sign * _vector(data["embedding"])
+        after = Slice(row.texts + sign, row.words + sign * data["words"], sums)
         if _first(self._seen, data["origin"]):
-            row = self.slices.setdefault(event["subject"], Slice())
-            row.texts += sign
-            row.words += sign * data["words"]
-            row.sums = row.sums + sign * _vector(data["embedding"])
+            self.slices[event["subject"]] = after
 
 
 def _vector(text: str) -> Any:

@@ -7,23 +7,26 @@ import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
+from pydantic import SecretStr
 
 from agents.clients import new_producer
 from agents.publishing import Publisher, delivered
 from agents.state_log import StateLog
+from infra.clickhouse.engine import asking
 from infra.kafka.reading import live_state
 from infra.settings import ClickHouse, Kafka, Settings, Worker
-from infra.torture.checks import Findings, check_log, check_replay
+from infra.torture.checks import Findings, check_log, check_replay, check_store
 from infra.torture.fleet import Fleet
 from infra.torture.kill import Campaign, Watch, run
 from infra.torture.load import Load, Sent, Shape
 from infra.torture.schedule import SHARES
 from schemas.topics import EVENTS, JUDGEMENTS, QUARANTINE
-from streams.projection import row_bytes
-from streams.review import REVIEW
+from streams.projection import AnyProjection, AnyState, Record, Step, row_bytes
+from streams.review import REVIEW, Review
 
 ROOT = Path(__file__).parents[2]
 SHAPE = Shape(events=3_000, keys=150, partitions=4, seed=2)
@@ -55,7 +58,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A system that has folded and stored a load, unhurt."""
     home = tmp_path_factory.mktemp("fleet")
     worker = Worker(flush_seconds=0.2, too_new="quarantine")
-    settings = Settings(data_dir=home, kafka=Kafka(heap_mb=384), clickhouse=ClickHouse(port=0), worker=worker)
+    settings = Settings(
+        data_dir=home, kafka=Kafka(heap_mb=384), clickhouse=ClickHouse(port=0, token=SecretStr("t")), worker=worker
+    )
     found = run(settings, Campaign(0, SHAPE, 1), Watch(lambda watch: None))
     assert found["holds"], found
     with Fleet(settings, home / "again.log") as fleet:
@@ -65,6 +70,12 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 def checked(fleet: Fleet, sent: list[Sent]) -> Findings:
     found = Findings()
     asyncio.run(check_log(fleet.brokers, sent, found))
+    return found
+
+
+def replayed(fleet: Fleet, *projections: AnyProjection) -> Findings:
+    found = Findings()
+    asyncio.run(check_replay(fleet.brokers, found, projections))
     return found
 
 
@@ -81,6 +92,38 @@ def test_an_event_that_nobody_meant_is_told(fleet: Fleet) -> None:
     found = checked(fleet, [one for one in sent if one is not once])
     assert found.doubled == 1
     assert "nobody meant to write it" in found.details[0]
+
+
+class Chatty(Review):
+    """Has one fact more to say than the worker said."""
+
+    more = 1
+
+    def apply(self, state: AnyState, record: Record) -> Step[Any, Any]:
+        step = super().apply(state, record)
+        if step.effects and self.more:
+            self.more -= 1
+            step.effects.append(step.effects[-1])
+        return step
+
+
+def test_a_fact_that_is_not_in_the_log_is_lost(fleet: Fleet) -> None:
+    said, unsaid = replayed(fleet, REVIEW), replayed(fleet, Chatty())
+    assert (said.lost, said.hashes_equal) == (0, True)
+    assert (unsaid.lost, unsaid.hashes_equal) == (1, False)
+    assert any(line.startswith("facts missing: ") for line in unsaid.details)
+
+
+def test_a_store_that_lacks_a_row_is_not_the_log(fleet: Fleet) -> None:
+    whole, short = Findings(), Findings()
+    with asking(fleet.settings) as client:
+        asyncio.run(check_store(fleet.brokers, client, whole))
+        client.command("DELETE FROM events WHERE partition = 0 AND offset = 3")
+        asyncio.run(check_store(fleet.brokers, client, short, wait_seconds=0))
+    assert (whole.sink_equal, short.sink_equal) == (True, False)
+    (line,) = short.details
+    assert line.startswith(f"ClickHouse is not the log: {EVENTS.name}/0: ")
+    assert not short.holds
 
 
 def test_poison_that_was_taken_for_an_event_is_told(fleet: Fleet) -> None:
@@ -100,21 +143,36 @@ def test_a_strange_record_in_quarantine_is_told(fleet: Fleet) -> None:
 
 def test_a_wrong_row_is_told_by_the_recount_and_by_the_replay(fleet: Fleet) -> None:
     asyncio.run(forge(fleet.brokers))
-    counted, replayed = checked(fleet, meant()), Findings()
-    asyncio.run(check_replay(fleet.brokers, replayed))
+    counted, again = checked(fleet, meant()), replayed(fleet, REVIEW)
     assert counted.doubled > 0
     assert any(line.startswith("review's good above the log") for line in counted.details)
-    assert not replayed.hashes_equal
-    assert any(line.startswith("live is not replay: review/0") for line in replayed.details)
+    assert not again.hashes_equal
+    assert any(line.startswith("live is not replay: review/0") for line in again.details)
 
 
 def test_a_fact_under_another_id_is_doubled(fleet: Fleet) -> None:
-    before, after = Findings(), Findings()
-    asyncio.run(check_replay(fleet.brokers, before))
+    before = replayed(fleet, REVIEW)
     plant(fleet, (JUDGEMENTS.name, 0), FACT, [])
-    asyncio.run(check_replay(fleet.brokers, after))
+    after = replayed(fleet, REVIEW)
     assert after.doubled == before.doubled + 1
     assert f"facts unexpected: {JUDGEMENTS.name}: 1" in after.details
+
+
+@pytest.mark.parametrize(
+    ("topic", "value"),
+    [
+        (EVENTS.name, b"{broken"),
+        (EVENTS.name, b"[]"),
+        (JUDGEMENTS.name, b'{"type": "assay.JudgementScored.v1", "subject": "w-1", "data": {}}'),
+    ],
+    ids=["broken", "a list", "without its data"],
+)
+def test_a_record_that_nobody_can_read_is_told_and_not_counted(fleet: Fleet, topic: str, value: bytes) -> None:
+    before = checked(fleet, meant())
+    plant(fleet, (topic, 0), value, [])
+    after = checked(fleet, meant())
+    assert after.doubled == before.doubled + 1
+    assert any(line.startswith(f"a strange record: {topic}/0@") for line in after.details)
 
 
 FACT = orjson.dumps(
