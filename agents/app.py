@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import faust
 import structlog
 from faust.types import TP
 
+from agents.collecting import spare_the_collector
 from agents.condition import Condition
 from agents.health import Health
 from agents.settings import WorkerSettings
@@ -34,7 +34,8 @@ class App(faust.App):
     health: Health | None = None
 
     async def on_first_start(self) -> None:
-        _prepare_process(Path(self.conf.datadir))
+        await asyncio.to_thread(Path(self.conf.datadir).mkdir, parents=True, exist_ok=True)
+        spare_the_collector()
         self._start_health()
         self.add_future(self.condition.beat())
         self.add_future(self._watch())
@@ -57,13 +58,6 @@ class App(faust.App):
             await self.watchdog.run()
         except Standstill as error:
             end_process(error)
-
-
-def _prepare_process(home: Path) -> None:
-    home.mkdir(parents=True, exist_ok=True)
-    # State is millions of long-lived objects: scanning them again and again is what the collector must not do.
-    gc.freeze()
-    gc.set_threshold(500_000, 20, 100)
 
 
 def create_app(settings: WorkerSettings, agents: Sequence[Agent] | None = None) -> App:

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 import structlog
 
+from agents.collecting import spare_the_collector
 from agents.log_reading import read_range
 from infra.bench.latency import Trial, send
 from infra.bench.live import Load
@@ -111,6 +112,7 @@ def _store(home: Path) -> Iterator[Store]:
 
 @contextlib.asynccontextmanager
 async def _running(store: Store, brokers: str) -> AsyncIterator[Sink]:
+    spare_the_collector()  # as `assay serve` does
     sink, stop = Sink(store, brokers), asyncio.Event()
     task = asyncio.create_task(sink.run(stop))
     starting = asyncio.create_task(sink.started.wait())

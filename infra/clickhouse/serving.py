@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from agents.collecting import spare_the_collector
 from infra import ports
 from infra.clickhouse import migrate
 from infra.clickhouse.engine import GATEWAY, Embedded, Server, announced, open_store
@@ -33,6 +34,7 @@ async def serve(settings: Settings, bootstrap: str, say: Say) -> None:
     `say` is called once, when rows flow and the port answers.
     """
     store = open_store(settings)
+    spare_the_collector()
     try:
         await asyncio.to_thread(migrate.up, store)
         await ensure_topics(bootstrap, settings)
