@@ -2,11 +2,10 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from infra.system import broker, command
 from infra.torture.schedule import GUEST, SINK, Fault, worker_name
 
 READY_SECONDS = 120.0
-#: How long a worker may take to leave, or anything to be there again, before that is a finding of its own.
+#: How long a worker may take to leave, or anything to be there again or be struck, before that is a finding of its own.
 PATIENCE_SECONDS = 120.0
 LOOK_SECONDS = 0.02
 #: Whatever dies is started again at once, and nothing is given up: a worker cannot start while the broker is down.
@@ -34,11 +33,14 @@ class Fleet:
 
     settings: Settings
     log: Path
+    patience_seconds: float = PATIENCE_SECONDS
     #: How processes ended that were not told to at the very end: by name and exit code.
     endings: Counter[str] = field(default_factory=Counter)
+    #: Faults that met their target, by kind.
+    struck: Counter[str] = field(default_factory=Counter)
     _launched: list[tuple[str, Popen[bytes]]] = field(default_factory=list)
     _guards: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
-    _stopped: set[int] = field(default_factory=set)
+    _stopped: set[Popen[bytes]] = field(default_factory=set)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -71,19 +73,36 @@ class Fleet:
         """Let it strike a target that works, and return once that is over. Faults on one target take turns."""
         async with self._guards[fault.target]:
             self._say("fault", f"{fault.kind} {fault.target} {fault.seconds}")
-            if fault.kind == "join_worker":
-                await self._visit(fault.seconds)
-            elif fault.kind.startswith(("stall", "zombie")):
-                await self._stall(fault.target, fault.seconds)
+            if await self._strike(fault):
+                self.struck[fault.kind] += 1
             else:
-                number = signal.SIGTERM if fault.kind == "leave_worker" else signal.SIGKILL
-                await self._end(fault.target, await self._pid(fault.target), number)
-                if fault.kind == "kill_again":
-                    await self._end_early(fault.target, fault.seconds)
+                self._say("fault", f"{fault.kind} {fault.target} struck nobody")
 
     # --- faults ---------------------------------------------------------------------------------
 
-    async def _visit(self, seconds: float) -> None:
+    async def _strike(self, fault: Fault) -> bool:
+        name, seconds = fault.target, fault.seconds
+        match fault.kind:
+            case "join_worker":
+                return await self._visit(seconds)
+            case "stall_worker" | "zombie_worker" | "stall_sink" | "stall_broker":
+                return await self._repeated(lambda: self._stall(name, seconds))
+            case "leave_worker":
+                return await self._repeated(lambda: self._end(name, signal.SIGTERM))
+            case "kill_again":
+                killed = await self._repeated(lambda: self._end(name, signal.SIGKILL))
+                return killed and await self._repeated(lambda: self._end_early(name, seconds))
+            case "kill_worker" | "kill_sink" | "kill_broker":
+                return await self._repeated(lambda: self._end(name, signal.SIGKILL))
+
+    async def _repeated(self, strike: Callable[[], Awaitable[bool]]) -> bool:
+        """A target may end by itself just before it is struck; then its successor is. False where none ever was."""
+        deadline = time.monotonic() + self.patience_seconds
+        while not (struck := await strike()) and time.monotonic() < deadline:  # noqa: ASYNC110  no event
+            await asyncio.sleep(LOOK_SECONDS)
+        return struck
+
+    async def _visit(self, seconds: float) -> bool:
         """A worker joins the group, works for so long, and leaves it again."""
         visitor = self._supervise([self._guest])
         await asyncio.to_thread(visitor.__enter__)
@@ -92,48 +111,59 @@ class Fleet:
             await asyncio.sleep(seconds)
         finally:
             await asyncio.to_thread(visitor.__exit__)
+        return True
 
-    async def _stall(self, name: str, seconds: float) -> None:
-        pid = await self._pid(name)
-        with self._asleep(pid):
-            await asyncio.sleep(seconds)
+    async def _stall(self, name: str, seconds: float) -> bool:
+        process = await self._working(name)
+        with self._asleep(process) as asleep:
+            if asleep:
+                await asyncio.sleep(seconds)
+        return asleep
 
     @contextlib.contextmanager
-    def _asleep(self, pid: int) -> Iterator[None]:
-        self._stopped.add(pid)
-        _send(pid, signal.SIGSTOP)
+    def _asleep(self, process: Popen[bytes]) -> Iterator[bool]:
+        self._stopped.add(process)
         try:
-            yield
+            yield _send(process, signal.SIGSTOP)
         finally:
-            _send(pid, signal.SIGCONT)
-            self._stopped.discard(pid)
+            _send(process, signal.SIGCONT)
+            self._stopped.discard(process)
 
-    async def _end_early(self, name: str, seconds: float) -> None:
+    async def _end_early(self, name: str, seconds: float) -> bool:
         """Kill it while it joins its group, recovers, or folds its first records."""
-        while (pid := self._supervisor.pid(name)) is None:  # noqa: ASYNC110  its supervisor is a thread
+        while (process := self._process(name)) is None:  # noqa: ASYNC110  its supervisor is a thread
             await asyncio.sleep(LOOK_SECONDS)
         await asyncio.sleep(seconds)
-        await self._end(name, pid, signal.SIGKILL)
+        return await self._ended(name, process, signal.SIGKILL)
 
-    async def _end(self, name: str, pid: int, number: signal.Signals) -> None:
-        _send(pid, number)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self._supervisor.pid(name) == pid:
+    async def _end(self, name: str, number: signal.Signals) -> bool:
+        return await self._ended(name, await self._working(name), number)
+
+    async def _ended(self, name: str, process: Popen[bytes], number: signal.Signals) -> bool:
+        """Whether it was this signal that ended it."""
+        if not _send(process, number):
+            return False
+        deadline = time.monotonic() + self.patience_seconds
+        while self._supervisor.pid(name) == process.pid:
             if time.monotonic() > deadline:
                 self._say("fault", f"{name} does not end: killed")
                 self.endings[f"{name} had to be killed"] += 1
                 deadline = float("inf")
-                _send(pid, signal.SIGKILL)
+                _send(process, signal.SIGKILL)
             await asyncio.sleep(LOOK_SECONDS)
+        return number is signal.SIGTERM or process.returncode == -number
 
-    async def _pid(self, name: str) -> int:
+    async def _working(self, name: str) -> Popen[bytes]:
         """The process of a part, as soon as it is ready."""
         await self._ready(self._supervisor, name)
+        return self._process(name) or await self._working(name)
+
+    def _process(self, name: str) -> Popen[bytes] | None:
         pid = self._supervisor.pid(name)
-        return pid if pid is not None else await self._pid(name)
+        return next((process for _, process in reversed(self._launched) if process.pid == pid), None)
 
     async def _ready(self, supervisor: Supervisor, name: str) -> None:
-        deadline = time.monotonic() + 2 * PATIENCE_SECONDS
+        deadline = time.monotonic() + 2 * self.patience_seconds
         while not supervisor.is_ready(name):
             supervisor.check()
             if time.monotonic() > deadline:
@@ -141,8 +171,8 @@ class Fleet:
             await asyncio.sleep(LOOK_SECONDS)
 
     def _wake_all(self) -> None:
-        for pid in self._stopped:
-            _send(pid, signal.SIGCONT)
+        for process in self._stopped:
+            _send(process, signal.SIGCONT)
 
     # --- what the parts do ----------------------------------------------------------------------
 
@@ -167,9 +197,12 @@ class Fleet:
         self._lines.write(f"{time.strftime('%H:%M:%S')} {name:>10} | {text}\n")
 
 
-def _send(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
+def _send(process: Popen[bytes], number: signal.Signals) -> bool:
+    """Whether there was somebody to get it."""
+    if process.poll() is not None:
+        return False
+    process.send_signal(number)
+    return process.returncode is None
 
 
 def _said(code: int) -> str:

@@ -21,9 +21,9 @@ from infra.kafka.reading import live_state
 from infra.settings import ClickHouse, Kafka, Settings, Worker
 from infra.torture.checks import Findings, check_log, check_replay, check_store
 from infra.torture.fleet import Fleet
-from infra.torture.kill import Campaign, Watch, run
+from infra.torture.kill import Campaign, Watch, report, run
 from infra.torture.load import Load, Sent, Shape
-from infra.torture.schedule import SHARES
+from infra.torture.schedule import SHARES, Fault, Kind
 from schemas.topics import EVENTS, JUDGEMENTS, QUARANTINE
 from streams.projection import AnyProjection, AnyState, Record, Step, row_bytes
 from streams.review import REVIEW, Review
@@ -40,10 +40,42 @@ def test_twenty_faults_and_nothing_shows(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     right = {"lost": 0, "doubled": 0, "hashes_equal": True, "sink_equal": True, "quarantine_exact": True, "holds": True}
     assert {name: found[name] for name in right} == right
-    assert found["kills"] == SHARES
+    assert (found["kills"], found["missed"]) == (SHARES, {})
     assert (found["broker_kills"], found["stalls"]) == (2, 7)
     assert found["endings"]["worker: SIGKILL"] >= SHARES["kill_worker"]
     assert min(*found["facts"].values(), *found["state_rows"].values(), *found["quarantined"].values()) > 0
+
+
+def test_a_campaign_holds_only_if_every_fault_struck(tmp_path: Path) -> None:
+    campaign, fleet = Campaign(20, SHAPE, 3), Fleet(Settings(data_dir=tmp_path), tmp_path / "log")
+    fleet.struck.update(SHARES)
+    assert report(campaign, Findings(), fleet, {})["holds"]
+    fleet.struck["kill_broker"] -= 1
+    found = report(campaign, Findings(), fleet, {})
+    assert (found["holds"], found["broker_kills"], found["missed"]) == (False, 1, {"kill_broker": 1})
+
+
+def gone() -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process
+
+
+class Haunted(Fleet):
+    """Whoever is to be struck has just gone."""
+
+    async def _working(self, name: str) -> subprocess.Popen[bytes]:
+        return gone()
+
+    def _say(self, name: str, text: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", ["kill_worker", "stall_worker", "leave_worker"])
+def test_a_fault_that_struck_nobody_is_not_counted(tmp_path: Path, kind: Kind) -> None:
+    fleet = Haunted(Settings(data_dir=tmp_path), tmp_path / "log", patience_seconds=0.1)
+    asyncio.run(fleet.suffer(Fault(0, kind, "worker-1", 0.1)))
+    assert fleet.struck == {}
 
 
 # --- what is planted is found ------------------------------------------------------------------
