@@ -9,6 +9,7 @@ import contextlib
 import os
 import time
 from asyncio.subprocess import Process
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -72,11 +73,7 @@ class Soak:
             }
             trial = Trial(EVENTS.name, EVENTS.name)
             trial.sent = {number: (0, []) for (_, number) in await ends(brokers_of(self.settings), EVENTS.name)}
-            looking = asyncio.create_task(self._look_on(processes, trial, say))
-            await self._load(trial)
-            looking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await looking
+            await together(self._load(trial), self._look_on(processes, trial, say, lambda: _alive(worker, sink)))
             say("what is left to do")
             await settled(brokers_of(self.settings), [OPTIONS], lambda _: _alive(worker, sink))
             sent = sum(len(times) for _, times in trial.sent.values())
@@ -96,10 +93,11 @@ class Soak:
             some = list(islice(made, max(1, int(self.told.rate * min(5.0, left)))))
             await send(brokers_of(self.settings), trial, some, self.told.rate)
 
-    async def _look_on(self, processes: dict[str, psutil.Process], trial: Trial, say: Say) -> None:
+    async def _look_on(self, processes: dict[str, psutil.Process], trial: Trial, say: Say, check: Callable[[], None]) -> None:
         began = time.perf_counter()
         every = max(0.5, 60 * self.told.minutes / SAMPLES)
         while True:
+            check()
             sent = sum(len(times) for _, times in trial.sent.values())
             sample = await self._look(processes, sent, time.perf_counter() - began)
             say(f"{sample.seconds:.0f} s: {sent:,} events, lag {sum(sample.lag_events.values()):,}")
@@ -153,6 +151,19 @@ async def _stored(settings: Settings, sent: int) -> int:
         with asking(settings) as client:
             count = int(client.query("SELECT count() FROM events FINAL").result_rows[0][0])
     return count
+
+
+async def together(work: Coroutine[Any, Any, Any], watch: Coroutine[Any, Any, Any]) -> None:
+    """Until the work is done; what ends the watch before, ends the work."""
+    tasks = [asyncio.create_task(work), asyncio.create_task(watch)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _alive(*processes: Process) -> None:

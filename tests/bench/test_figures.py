@@ -1,12 +1,17 @@
 """What the benchmarks make of what they measure: planted faults must show."""
 
+import asyncio
 from xml.etree import ElementTree
 
+import pytest
+
 from infra.bench.latency import Trial
+from infra.bench.rig import died
 from infra.bench.scale import scaling
+from infra.errors import AssayError
 from infra.plots import Panel, svg
 from infra.settings import Settings
-from infra.torture.soak import SLACK_BYTES, Sample, Soak, Told, panels
+from infra.torture.soak import SLACK_BYTES, Sample, Soak, Told, panels, together
 from infra.verification import Compared, Verification
 
 HELD = Verification([Compared("review", 0, 9, 0, 5, "same", "same")])
@@ -47,6 +52,15 @@ def test_a_soak_holds_while_memory_grows_as_rows_do() -> None:
 def test_a_leak_shows_in_a_soak() -> None:
     found = soak([100 << 20, 200 << 20, (300 << 20) + SLACK_BYTES + 1]).judged(HELD, 10, 10)
     assert (found["holds"], found["rss_bounded"]) == (False, False)
+
+
+async def test_what_ends_the_watch_over_a_soak_ends_its_load_at_once() -> None:
+    async def watch() -> None:
+        raise died(7)
+
+    with pytest.raises(AssayError, match="ended before its time"):
+        await together(asyncio.Event().wait(), watch())
+    await together(asyncio.sleep(0), asyncio.Event().wait())
 
 
 def test_plots_are_svg_with_every_series() -> None:
