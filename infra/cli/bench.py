@@ -32,6 +32,7 @@ def live(
     Example: assay bench live --events 100000 --no-uniform --json
     """
     from infra.bench.live import Load, measure, race
+    from infra.bench.peers.race import compared
     from infra.bench.rig import alone, leave_to_the_measured
 
     leave_to_the_measured()
@@ -40,9 +41,7 @@ def live(
         found = asyncio.run(measure(own, load, _say))
         if peers:
             raced = asyncio.run(race(own, load, _say))
-            found["peers"] = {name: detail["events_per_second"] for name, detail in raced.items()}
-            rates = found["peers"].values()
-            found["ahead_of_peers"] = None not in rates and max(rates) < found["events_per_second"]
+            found |= compared(found["events_per_second"], raced)
             found["peers_detail"] = raced
     if uniform:
         with alone(settings()) as own:

@@ -76,9 +76,10 @@ Verdicts = dict[str, tuple[str, int]]
 
 @dataclass
 class Outcome:
-    """What a fold delivered: verdict and log-odds by subject, and how many facts."""
+    """What a fold delivered: verdict and log-odds by subject, ids of verdicts, and how many facts, repeated ones too."""
 
     verdicts: Verdicts = field(default_factory=Verdicts)
+    ids: set[str] = field(default_factory=set[str])
     facts: int = 0
 
     def add(self, fact: Any) -> None:
@@ -87,6 +88,13 @@ class Outcome:
             self.verdicts[fact["subject"]] = fact["data"]["verdict"], fact["data"]["log_odds_milli_nats"]
         elif fact["type"] == "assay.VerdictReopened.v1":
             self.verdicts.pop(fact["subject"], None)
+        else:
+            return
+        self.ids.add(fact["id"])
+
+    def has_all_of(self, other: "Outcome") -> bool:
+        """By number, since a peer may give ids of its own."""
+        return len(self.ids) == len(other.ids) and self.facts >= other.facts
 
     @property
     def digest(self) -> str:
@@ -134,6 +142,7 @@ class Race:
             "digest": got.digest,
             "facts": got.facts,
             "facts_of_assay": expected.facts,
+            "facts_equal": got.has_all_of(expected),
             "leaves_out": peer.leaves_out,
         }
 
@@ -148,6 +157,18 @@ class Race:
 
     async def _create(self, *names: str) -> None:
         await ensure_topics(self._brokers, self._settings, [Topic(name, "as the original", "bench") for name in names])
+
+
+def compared(rate: float, raced: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Events/s by name, who came to other verdicts, and whether this rate is above those of all others that ran."""
+    rates = {name: detail["events_per_second"] for name, detail in raced.items()}
+    other = [name for name, detail in raced.items() if not detail.get("verdicts_equal", True)]
+    fair = [each for name, each in rates.items() if name not in other]
+    return {
+        "peers": rates,
+        "peers_with_other_verdicts": other,
+        "ahead_of_peers": bool(fair) and None not in fair and max(fair) < rate,
+    }
 
 
 def _result(peer: Peer, printed: bytes) -> dict[str, Any]:
