@@ -6,7 +6,7 @@ offset commits the batch.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, ClassVar, cast
 
 from faust import Schema
@@ -64,6 +64,14 @@ class BatchConsumer(Consumer):
             await self.perform_seek()
         except Exception as error:  # the next rebalance seeks as well, so this is no reason to stop
             self.log.warning("cannot seek back to the committed offsets: %r", error)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """aiokafka leaves a partition where it is when nothing of it was ever committed: then back to the beginning."""
+        committed: Mapping[TP, int] = await super().seek_to_committed()
+        fresh = [tp for tp, offset in committed.items() if not offset]
+        if fresh:
+            await self._thread.seek_to_beginning(*fresh)
+        return committed
 
     def _batch_message(self, tp: TP, batch: list[Any], generation: int) -> ConsumerMessage:
         last = batch[-1]
