@@ -25,10 +25,9 @@ help:
 demo: setup
 	@$(BIN)/assay demo
 
-# By files, two at a time: most of a test's time is waiting for a broker or a worker to start.
 test: setup check
 	@echo "== tests"
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 10
+	@$(BIN)/python -m pytest --durations 10
 
 setup: $(DONE)/packages $(DONE)/models $(DONE)/project $(DONE)/kafka
 
