@@ -91,7 +91,12 @@ def new_producer(brokers: str, **options: Any) -> Producer:
 
 def new_consumer(brokers: str, **options: Any) -> Consumer:
     """A consumer that commits nothing by itself, with room for large state rows."""
-    settings: dict[str, Any] = {"enable_auto_commit": False, "max_partition_fetch_bytes": MAX_MESSAGE_BYTES}
+    # Earliest: aiokafka looks for where to begin as soon as a partition is assigned, and may come after a seek to the beginning.
+    settings: dict[str, Any] = {
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "max_partition_fetch_bytes": MAX_MESSAGE_BYTES,
+    }
     clients, client = _clients(brokers)
     return clients.consumer(client, settings | options)
 
