@@ -522,8 +522,7 @@ def _apply_to_row(state: ReviewState, record: Record, data: Any, handler: _Handl
     row = state.rows.get(subject)
     if row is None:
         return _apply_to_new(state, record, handler)
-    id_ = event.id
-    if id_ in row.seen:
+    if event.id in row.seen:
         return Step(state, [], _same_id(row, record))
     if row.events >= MAX_EVENTS_PER_SUBMISSION:
         return Step(state, [], _TOO_MANY)
@@ -537,7 +536,7 @@ def _apply_to_row(state: ReviewState, record: Record, data: Any, handler: _Handl
         effects = _settle(state, record, row, revision, before)
     row.offset = record.offset
     row.events += 1
-    row.seen += f"{id_}:{record.digest:x} "
+    row.seen += _mark(record)
     state.touched[subject] = None
     return Step(state, effects)
 

@@ -1,4 +1,4 @@
-"""Real brokers for tests."""
+"""Real brokers for tests, and topics that they compact at once."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,15 @@ import pytest
 
 from infra.kafka import broker
 from infra.settings import Kafka, Settings
+
+#: Closed segments are cleaned at once, and every message closes one that is older than this.
+SEGMENT_MS = 50
+COMPACTED = {
+    "cleanup.policy": "compact",
+    "segment.ms": str(SEGMENT_MS),
+    "min.cleanable.dirty.ratio": "0.001",
+    "delete.retention.ms": "0",
+}
 
 
 def one_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

@@ -14,8 +14,9 @@ from itertools import cycle, islice
 from typing import Any
 
 import orjson
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
+from agents.clients import new_consumer
 from agents.state_log import Row, StateLog
 from infra import ports
 from infra.bench.live import Load, load_topic
@@ -113,15 +114,13 @@ def _report(port: int) -> Any:
 async def floor(brokers: str) -> dict[str, float]:
     """Seconds to read the state topic, and its bytes."""
     end = await ends(brokers, STATE)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=brokers, enable_auto_commit=False, isolation_level="read_committed", max_partition_fetch_bytes=16 << 20
-    )
+    consumer = new_consumer(brokers, isolation_level="read_committed")
     await consumer.start()
     began, size = time.perf_counter(), 0
     try:
         places = [TopicPartition(*place) for place in end]
         consumer.assign(places)
-        await consumer.seek_to_beginning()
+        await consumer.seek_to_beginning(*places)
         while any([await consumer.position(place) < end[place.topic, place.partition] for place in places]):
             for batch in (await consumer.getmany(timeout_ms=200)).values():
                 size += sum(len(raw.key) + len(raw.value or b"") for raw in batch)

@@ -36,9 +36,9 @@ from infra.kafka.broker import Broker
 from infra.kafka.reading import ends, live_state
 from infra.settings import Settings
 from tests.agents.counting import EVENTS, Counting, Failing, Forgetful, append, create, log_of
-from tests.agents.test_runner import Batch
 from tests.agents.test_transport import ONE, TWO, Fed, assign, committable, fetch, in_app, record
 from tests.agents.workers import Worker
+from tests.agents.worlds import Batch
 
 PLAIN = (sys.executable, "-m", "faust", "-A", "tests.agents.plain_faust", "worker", "--without-web", "-l", "warn")
 TOPICS = ("counted", "failing", "taken", "overtaken")

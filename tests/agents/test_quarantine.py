@@ -14,8 +14,9 @@ from infra.quarantine import held, replay_records
 from schemas.topics import EVENTS
 from streams.review import REVIEW
 from tests.agents.counting import append
-from tests.agents.test_runner import PLACE, Batch, verified
+from tests.agents.test_runner import PLACE, verified
 from tests.agents.workers import load
+from tests.agents.worlds import Batch
 
 GARBAGE = [b'{"no": %d' % number for number in range(40)]
 

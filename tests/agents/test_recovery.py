@@ -18,7 +18,7 @@ from infra.memory.broker import MemoryBroker
 from infra.memory.clients import serving
 from schemas.topics import TOPICS
 from tests.agents.worlds import CONTROL, STATE, Batch, World
-from tests.brokers import one_broker
+from tests.brokers import COMPACTED, SEGMENT_MS, one_broker
 
 PARTITIONS = 16
 
@@ -138,16 +138,6 @@ class TestMemory(RecoveryContract):
             broker.create_topic(topic.name, PARTITIONS, topic.compacted)
         with serving("recovery", broker) as address:
             yield World(f"{address}/worker", 0)
-
-
-#: Closed segments are cleaned at once, and every message closes one that is older than this.
-SEGMENT_MS = 50
-COMPACTED = {
-    "cleanup.policy": "compact",
-    "segment.ms": str(SEGMENT_MS),
-    "min.cleanable.dirty.ratio": "0.001",
-    "delete.retention.ms": "0",
-}
 
 
 @pytest.fixture(scope="module")

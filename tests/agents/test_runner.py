@@ -13,19 +13,9 @@ from infra.verification import Compared, Derived, verify
 from schemas.topics import EVENTS
 from streams.review import REVIEW
 from tests.agents.workers import load, write
+from tests.agents.worlds import Batch
 
 PLACE = (EVENTS.name, 0)
-
-
-@dataclass
-class Batch:
-    """A batch as Faust hands it over."""
-
-    value: list[Any]
-    acknowledged: bool = False
-
-    def ack(self) -> None:
-        self.acknowledged = True
 
 
 @dataclass

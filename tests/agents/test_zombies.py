@@ -19,8 +19,9 @@ from infra.settling import lags
 from infra.verification import Compared, Verification, verify
 from streams.projection import AnyProjection, topic_of
 from streams.review import REVIEW
-from tests.agents.test_runner import Batch, log_of
+from tests.agents.test_runner import log_of
 from tests.agents.workers import load, wait_until, worker, write
+from tests.agents.worlds import Batch
 
 #: Longer than a worker's session.
 SLEEP_SECONDS = 12.0

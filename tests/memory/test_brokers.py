@@ -14,6 +14,7 @@ from infra.importing.publish import publishing
 from infra.memory.broker import MemoryBroker
 from infra.memory.clients import serving
 from infra.memory.consumer import MemoryConsumer
+from tests.brokers import COMPACTED, SEGMENT_MS
 from tests.memory.contract import BrokerContract
 
 
@@ -45,16 +46,6 @@ class TestMemory(BrokerContract):
         broker = MemoryBroker()
         with serving("tests", broker) as address:
             yield Memory(address, broker)
-
-
-#: Closed segments are cleaned at once, and every message closes one that is older than this.
-SEGMENT_MS = 50
-COMPACTED = {
-    "cleanup.policy": "compact",
-    "segment.ms": str(SEGMENT_MS),
-    "min.cleanable.dirty.ratio": "0.001",
-    "delete.retention.ms": "0",
-}
 
 
 class Kafka:
