@@ -46,6 +46,11 @@ def vote(number: int, month: int = 1) -> bytes:
     return orjson.dumps({**event, "subject": f"s{number % 7}", "data": {"voter": f"v{number % 5}", "label": "good", "n": number}})
 
 
+def nested(levels: int) -> bytes:
+    """An event whose data are arrays in arrays."""
+    return b'{"id":"a","type":"x","subject":"s","source":"t","time":"","data":%b%b}' % (levels * b"[", levels * b"]")
+
+
 #: What nobody can fold, and what has to be counted all the same.
 ODD = (
     b"", None, b"\xff\x00\xfe", b"{", b"[1]", b"null", b'"text"', b"{}", b'{"id":7,"type":[],"data":1}',
@@ -54,4 +59,8 @@ ODD = (
     b'{"id":"a\\u0000b","type":"assay.New.v2","subject":"\xc3\xbc","source":"t","time":"2026-01-31T23:59:59.999999Z","data":[]}',
     b'{"id":"a","type":"assay.New.v2","subject":"s","source":"t","time":"2026-01-31T23:59:59","data":"no zone"}',
     b'{"id":"a","type":"assay.New.v2","subject":"s","source":"t","time":"1950-01-01T00:00:00.001Z","data":{}}',
+    b'{ "id": "a", "type": "x", "subject": "s", "source": "t", "time": "", "data": { "big" : 12345678901234567890123 } }',
+    b'{"id":"\\ud800","type":"x","subject":"s","source":"t","time":"","data":{}}',
+    b'{"id":"\xed\xa0\x80","type":"x","subject":"s","source":"t","time":"","data":{}}',
+    nested(950), nested(2_000),
 )  # fmt: skip

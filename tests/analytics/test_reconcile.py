@@ -9,7 +9,7 @@ from infra.clickhouse.reconcile import Partition, reconcile
 from infra.clickhouse.rows import checksum, checksum_sql, rows_of
 from schemas.tables import SINK_TABLES, Table
 from schemas.topics import EVENTS
-from tests.analytics.broker import ODD, fresh_tables, produce, vote
+from tests.analytics.broker import ODD, fresh_tables, nested, produce, vote
 from tests.analytics.logs import Log, Record
 from tests.analytics.test_sink import sink_all
 
@@ -74,3 +74,16 @@ def test_contents_that_change_places_change_the_checksum() -> None:
 
     assert total(first, second) != total(second, first)
     assert zlib.crc32(b"0" + first) ^ zlib.crc32(b"1" + second) == zlib.crc32(b"0" + second) ^ zlib.crc32(b"1" + first)
+
+
+def test_a_row_does_not_depend_on_how_deep_its_maker_stands() -> None:
+    def made(frames: int) -> object:
+        return made(frames - 1) if frames else rows_of(SINK_TABLES[0], [Record(0, nested(950))])._replace(time=None)
+
+    assert made(0) == made(500)
+
+
+def test_data_are_kept_as_they_were_sent() -> None:
+    data = b'{ "n": 123456789012345678901234567890, "f":1e2 }'
+    (kept,) = rows_of(SINK_TABLES[0], [Record(0, vote(1).replace(b'"data":{', b'"data":%b,"was":{' % data))]).data
+    assert kept == data
