@@ -4,10 +4,10 @@ import gc
 
 
 def spare_the_collector() -> None:
-    """Call once a process has started: what is there by now is never looked at again, and what comes seldom is.
+    """Call once a process has started. Every object is looked at once, when it is one of half a million new ones.
 
-    By default it looks after every 700 new objects: that doubles the time of a sink, which makes fifty thousand rows at
-    once, and a worker's state is millions of long-lived rows.
+    By default the collector looks after every 700 new objects, and again and again at those that stay: that doubles the
+    time of a sink, which makes fifty thousand rows at once, and a worker's state is millions of long-lived rows.
     """
     gc.freeze()
-    gc.set_threshold(500_000, 20, 100)
+    gc.set_threshold(500_000, 1_000_000, 1_000_000)

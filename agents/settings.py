@@ -14,7 +14,7 @@ class WorkerOptions(BaseModel):
 
     agents: str = Field("review,annotators,diversity", description="which agents of agents/topology.py run, by name")
     flush_seconds: float = Field(1.0, gt=0, le=60, description="how long folded state may wait for its state rows")
-    batch_records: int = Field(4_000, ge=1, le=100_000, description="records handed over in one batch, at most")
+    batch_records: int = Field(500, ge=1, le=100_000, description="records handled between two turns of everything else, at most")
     unflushed_bytes: int = Field(256 << 20, ge=1, description="records folded and not yet durable, above which folding waits")
     unflushed_rows: int = Field(200_000, ge=1, description="state rows changed and not yet written, above which folding waits")
     standstill_seconds: float = Field(120.0, gt=0, description="how long a commit may stand still before work: then exit 70")

@@ -41,6 +41,7 @@ class Kafka(Group):
     port: Port = Field(0, description="port of the managed broker; 0 picks a free one and remembers it")
     heap_mb: int = Field(512, ge=128, le=65536, description="heap of the managed broker in MiB")
     partitions: int = Field(4, ge=1, le=1024, description="partitions of every topic; fixed once the topics exist")
+    rebalance_delay_ms: int = Field(0, ge=0, le=60_000, description="how long the managed broker waits for a new group's members")
     replication: int = Field(1, ge=1, le=9, description="copies of every topic; more than one needs more brokers")
 
 

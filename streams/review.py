@@ -14,7 +14,7 @@ from schemas.catalogue import TYPE_OF
 from schemas.policy import Policy
 from schemas.topics import EVENTS, JUDGEMENTS, SLICES, VERDICTS
 from schemas.words import Verdict
-from streams.projection import Effect, Json, Record, Refusal, State, Step
+from streams.projection import Effect, Json, Record, Refusal, State, Step, effect, maker
 from streams.weights import milli_nats
 
 #: Events that one submission may have. Beyond it they are refused, so that a row stays within a Kafka message.
@@ -34,7 +34,7 @@ class Vote(NamedTuple):
     milliseconds: int | None
 
 
-_made: Callable[[type[Vote], tuple[str, int, int, int, int, int | None]], Vote] = getattr(tuple, "__new__")  # noqa: B009
+_made_vote = maker(Vote)
 
 
 class Analysis(NamedTuple):
@@ -111,6 +111,7 @@ class Standing(NamedTuple):
 Control = dict[str, Rules]
 ReviewState = State[Row, Control]
 ReviewStep = Step[Row, Control]
+_step: Callable[[tuple[Any, ...]], ReviewStep] = maker(Step)
 
 NOTHING = Standing(None, 0, None, None, {}, 0)
 
@@ -238,7 +239,7 @@ def _difference(change: _Change) -> list[Effect]:
 
 def _reopened(change: _Change, verdict: Verdict) -> Effect:
     data: Json = {"project": change.row.project, "revision": change.revision, "verdict": verdict, "reason": change.reason}
-    return Effect(VERDICTS.name, change.key, _VERDICT_REOPENED, data)
+    return effect((VERDICTS.name, change.key, _VERDICT_REOPENED, data))
 
 
 def _reached(change: _Change, verdict: Verdict) -> Effect:
@@ -253,7 +254,7 @@ def _reached(change: _Change, verdict: Verdict) -> Effect:
         "bad_votes": row.live - row.good,
         "decided_by": sorted([vote.offset for vote in row.votes.values() if counts(row, vote)])[:1_000],
     }
-    return Effect(VERDICTS.name, change.key, _VERDICT_REACHED, data)
+    return effect((VERDICTS.name, change.key, _VERDICT_REACHED, data))
 
 
 def _requested(key: str, row: Row) -> Effect:
@@ -264,7 +265,7 @@ def _requested(key: str, row: Row) -> Effect:
         "votes_live": row.unsure_votes,
         "log_odds_milli_nats": row.log_odds,
     }
-    return Effect(VERDICTS.name, key, _OVERLAP_REQUESTED, data)
+    return effect((VERDICTS.name, key, _OVERLAP_REQUESTED, data))
 
 
 # --- judgements --------------------------------------------------------------------------------
@@ -302,7 +303,7 @@ def _of_writer(key: str, row: Row, outcome: str) -> Effect:
         "revision": row.revision,
         "hour": row.hour,
     }
-    return Effect(JUDGEMENTS.name, row.writer, _JUDGEMENT_SCORED, data)
+    return effect((JUDGEMENTS.name, row.writer, _JUDGEMENT_SCORED, data))
 
 
 def _of_vote(key: str, row: Row, verdict: Verdict | None, golden: Verdict | None, vote: Vote) -> list[Effect]:
@@ -331,7 +332,7 @@ def _of_voter(key: str, row: Row, vote: Vote, outcome: str) -> Effect:
     }
     if vote.milliseconds is not None:
         data["duration_milliseconds"] = vote.milliseconds
-    return Effect(JUDGEMENTS.name, vote.voter, _JUDGEMENT_SCORED, data)
+    return effect((JUDGEMENTS.name, vote.voter, _JUDGEMENT_SCORED, data))
 
 
 def _sliced(change: _Change, type_: str, analysis: Analysis) -> Effect:
@@ -346,7 +347,7 @@ def _sliced(change: _Change, type_: str, analysis: Analysis) -> Effect:
         "words": analysis.words,
         "embedding": analysis.embedding,
     }
-    return Effect(SLICES.name, row.slice, type_, data)
+    return effect((SLICES.name, row.slice, type_, data))
 
 
 # --- what each event does to a row -------------------------------------------------------------
@@ -388,7 +389,7 @@ def _vote(record: Record, data: e.VoteCast) -> Vote:
     good = 1 if data.label == "good" else 0
     # Voters are few and votes are many: one string for each voter saves half of a row's memory.
     voter, hour = intern(data.voter), record.time_ms // HOUR_MILLISECONDS
-    return Vote(voter, good, data.revision, record.offset, hour, data.duration_milliseconds)
+    return _made_vote((voter, good, data.revision, record.offset, hour, data.duration_milliseconds))
 
 
 def _voted(row: Row, record: Record, data: e.VoteCast) -> Refusal | None:
@@ -500,9 +501,8 @@ class Review:
             row.events,
             row.seen,
         ) = packed
-        # `Vote(...)` would call a function of Python for each vote, and take twice as long: most of a recovery.
         row.votes = {
-            (name := intern(voter)): _made(Vote, (name, good, revision, offset, hour, milliseconds))
+            (name := intern(voter)): _made_vote((name, good, revision, offset, hour, milliseconds))
             for voter, good, revision, offset, hour, milliseconds in votes
         }
         row.golden = None if golden is None else (golden[0], golden[1])
@@ -538,7 +538,7 @@ def _apply_to_row(state: ReviewState, record: Record, data: Any, handler: _Handl
     row.events += 1
     row.seen += _mark(record)
     state.touched[subject] = None
-    return Step(state, effects)
+    return _step((state, effects, None))
 
 
 def _apply_to_new(state: ReviewState, record: Record, handler: _Handler) -> ReviewStep:

@@ -121,7 +121,7 @@ async def partitions(settings: Settings, events: int, seed: int) -> float:
     """A worker's CPU microseconds an event, on as many partitions as the settings say. Topics must be new."""
     await load_topic(settings, Load(events, 10_000, seed))
     async with worker(settings) as measured:
-        await begun(settings, measured)
+        await begun(measured)
         before = measured.cpu_seconds
         await finished(settings, measured)
         return round(1e6 * (measured.cpu_seconds - before) / events, 3)

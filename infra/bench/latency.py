@@ -54,7 +54,7 @@ async def measure(settings: Settings, told: Told, say: Say) -> dict[str, Any]:
     await publish(brokers_of(settings), settings.kafka.partitions, islice(load, told.events))
     async with worker(settings) as measured:
         say(f"the full rate, on {told.events:,} events")
-        await begun(settings, measured)
+        await begun(measured)
         started = time.perf_counter()
         await finished(settings, measured)
         full = told.events / (time.perf_counter() - started)

@@ -86,9 +86,9 @@ async def race(settings: Settings, load: Load, say: Say) -> dict[str, dict[str, 
 
 
 async def fold(settings: Settings) -> tuple[float, int]:
-    """Seconds from the worker's first sign on the state topic (its fence, before it folds) to its last commit; RSS."""
+    """Seconds from when the worker has state, before which it folds nothing, to its last commit; RSS."""
     async with worker(settings) as measured:
-        await begun(settings, measured)
+        await begun(measured)
         started = time.perf_counter()
         await finished(settings, measured)
         seconds = time.perf_counter() - started

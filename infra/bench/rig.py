@@ -9,17 +9,18 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
+import orjson
 import psutil
 
 from agents.settings import WorkerOptions
+from infra import ports
 from infra.errors import AssayError, Exit
 from infra.kafka import broker
-from infra.kafka.reading import ends
 from infra.settings import Settings
 from infra.settling import lags
-from streams.projection import topic_of
-from streams.review import REVIEW
 
 REVIEW_ONLY = WorkerOptions(agents="review")
 Say = Callable[[str], None]
@@ -69,6 +70,7 @@ class Measured:
     """A process under measurement."""
 
     process: Process
+    port: int
     rss_bytes: int = 0
 
     def look(self) -> None:
@@ -80,6 +82,13 @@ class Measured:
     @property
     def cpu_seconds(self) -> float:
         return cpu_seconds(psutil.Process(self.process.pid))
+
+    def report(self) -> dict[str, Any]:
+        """What it says of itself at `/livez?verbose`; nothing before it listens there."""
+        with contextlib.suppress(OSError), urlopen(f"http://{ports.HOST}:{self.port}/livez?verbose", timeout=5) as response:
+            report: dict[str, Any] = orjson.loads(response.read())
+            return report
+        return {}
 
 
 def died(code: int) -> AssayError:
@@ -94,8 +103,10 @@ def _on(cores: Set[int]) -> Callable[[], None]:
 @contextlib.asynccontextmanager
 async def worker(settings: Settings, core: int = CORES[0], name: str = "", **told: str) -> AsyncIterator[Measured]:
     """A worker of the agent review on one core, with these variables in its environment; ended by SIGTERM."""
+    port = ports.choose(settings.data_dir, f"health of worker {name}")
+    told = {"ASSAY_WORKER__HEALTH_PORT": str(port), **told}
     async with assay(settings, "worker", "--agents", "review", cores={core}, name=name, **told) as process:
-        yield Measured(process)
+        yield Measured(process, port)
 
 
 @contextlib.asynccontextmanager
@@ -139,12 +150,16 @@ def _failed(command: Sequence[str], got: str) -> AssayError:
 # --- the worker's progress ---------------------------------------------------------------------
 
 
-async def begun(settings: Settings, *workers: Measured) -> None:
-    """Wait for the first sign on review's state topic: a fence, which comes before any fold."""
-    while not any((await ends(brokers_of(settings), topic_of(REVIEW).name)).values()):
+async def begun(*workers: Measured) -> None:
+    """Wait until one of them has a partition's state, before which nothing is folded."""
+    while not any([_has_state(each.report()) for each in workers]):
         for each in workers:
             each.look()
         await asyncio.sleep(0.01)
+
+
+def _has_state(report: dict[str, Any]) -> bool:
+    return any(partition["state"] == "live" for partition in report.get("partitions", ()))
 
 
 async def finished(settings: Settings, *workers: Measured) -> None:

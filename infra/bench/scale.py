@@ -1,6 +1,7 @@
 """`assay bench scale`: what a second worker brings, in events a second and in CPU seconds.
 
-Start-up is left out: a run is measured from the instant when every partition has committed something to the last commit.
+The load is there before the workers, which get their partitions at the same time: one that comes later would find the
+others' partitions half folded, and have more or less than its share. Start-up is left out.
 """
 
 import asyncio
@@ -9,13 +10,16 @@ import time
 from typing import Any
 
 from infra.bench.live import Load, check, load_topic
-from infra.bench.rig import CORES, REVIEW_ONLY, Measured, Say, broker_of, brokers_of, cpu_seconds, finished, worker
+from infra.bench.rig import CORES, Measured, Say, begun, broker_of, brokers_of, cpu_seconds, finished, worker
+from infra.errors import AssayError, Exit
 from infra.settings import Settings
-from infra.settling import committed_by
+
+#: How long the broker waits for other members when a group begins.
+TOGETHER_MS = 8_000
 
 
 async def measure(settings: Settings, load: Load, workers: int, say: Say) -> dict[str, Any]:
-    """One run with so many workers. Topics must be new."""
+    """One run with so many workers. Topics must be new, and the broker wait for members."""
     say(f"writing {load.events:,} events")
     await load_topic(settings, load)
     say(f"{workers} at work")
@@ -24,34 +28,27 @@ async def measure(settings: Settings, load: Load, workers: int, say: Say) -> dic
             await stack.enter_async_context(worker(settings, CORES[number % len(CORES)], name=f"worker{number}"))
             for number in range(workers)
         ]
-        before = await _all_at_work(settings, team)
+        await begun(*team)
         began, cpu, broker_cpu = time.perf_counter(), _cpu(team), cpu_seconds(broker_of(settings))
+        await asyncio.gather(*(begun(each) for each in team))
         await finished(settings, *team)
         seconds = time.perf_counter() - began
         used = [after - earlier for after, earlier in zip(_cpu(team), cpu, strict=True)]
         broker_used = cpu_seconds(broker_of(settings)) - broker_cpu
+        shares = [len(each.report()["assigned"]) for each in team]
+    if max(shares) - min(shares) > 1:
+        hint = "a worker joined late; try again on a quieter machine"
+        raise AssayError("the partitions were not shared out evenly", got=shares, hint=hint, exit_code=Exit.FAILED)
     checked = await check(brokers_of(settings), load.events)
-    events = load.events - before
     return {
         "holds": checked["holds"],
-        "events": events,
+        "events": load.events,
         "seconds": round(seconds, 3),
-        "events_per_second": round(events / seconds),
+        "events_per_second": round(load.events / seconds),
         "worker_cpu_seconds": [round(each, 2) for each in used],
         "broker_cpu_seconds": round(broker_used, 2),
-        "events_per_worker_cpu_second": round(events / sum(used)),
+        "events_per_worker_cpu_second": round(load.events / sum(used)),
     }
-
-
-async def _all_at_work(settings: Settings, team: list[Measured]) -> int:
-    """Wait until every partition has committed something; returns how many events that is."""
-    while True:
-        for each in team:
-            each.look()
-        found = await committed_by(brokers_of(settings), REVIEW_ONLY.group)
-        if len(found) == settings.kafka.partitions and all(found.values()):
-            return sum(found.values())
-        await asyncio.sleep(0.05)
 
 
 def _cpu(team: list[Measured]) -> list[float]:

@@ -16,7 +16,7 @@ from infra.wiring import settings
 
 def live(
     *,
-    events: Positive = 600_000,
+    events: Positive = 1_000_000,
     subjects: Annotated[int, Parameter(validator=Number(gte=1), help="Subjects open at a time.")] = 10_000,
     uniform_subjects: Annotated[int, Parameter(validator=Number(gte=1), help="Subjects of the uniform load.")] = 100_000,
     seed: int = 1,
@@ -76,18 +76,18 @@ def latency(
 def scale(*, events: Positive = 600_000, subjects: Positive = 10_000, seed: int = 1, json: Json = False) -> Exit:
     """Measure two workers, each on a core, against one.
 
-    Each is measured from the instant when all partitions are at work to the last commit, on a broker of its own. With
+    Each is measured from the instant when a worker has state to the last commit, on a broker of its own. With
     two cores the second worker shares its core with the broker; CPU seconds then say what `speedup` cannot.
     Example: assay bench scale --events 100000 --json
     """
     from infra.bench.live import Load
     from infra.bench.rig import CORES, alone, leave_to_the_measured
-    from infra.bench.scale import measure, scaling
+    from infra.bench.scale import TOGETHER_MS, measure, scaling
 
     leave_to_the_measured(2)
 
     def run(workers: int) -> dict[str, Any]:
-        with alone(settings()) as own:
+        with alone(settings(), rebalance_delay_ms=TOGETHER_MS) as own:
             return asyncio.run(measure(own, Load(events, subjects, seed), workers, _say))
 
     return _told(scaling(run(1), run(2), len(CORES)), json)

@@ -281,7 +281,7 @@ def properties(settings: Settings, data: Path, controller: int, port: int) -> by
         "broker.heartbeat.interval.ms": 500,
         # Its default is a quarter of the heap.
         "log.cleaner.dedupe.buffer.size": 16 << 20,
-        "group.initial.rebalance.delay.ms": 0,
+        "group.initial.rebalance.delay.ms": settings.kafka.rebalance_delay_ms,
         "offsets.topic.num.partitions": 4,
         "offsets.topic.replication.factor": 1,
         "offsets.retention.minutes": 365 * 24 * 60,

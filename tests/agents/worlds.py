@@ -108,10 +108,10 @@ class World:
         return found
 
     async def check(self, end: int) -> None:
-        """Live state is the fold of the log up to `end`. A broker may show a transaction a moment after it is committed."""
+        """Live state is the fold of the log up to `end`. A broker may show a transaction a moment after its commit."""
         assert self.fatal == []
         async with asyncio.timeout(30):
-            while (found := await self.hashes())[0] < end - 1:
+            while (found := await self.hashes())[0] < end - 1:  # noqa: ASYNC110  # it tells nobody
                 await asyncio.sleep(0.05)
         assert found == (end - 1, True)
 
