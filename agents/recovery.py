@@ -13,7 +13,7 @@ import structlog
 from agents.log_reading import Extent, extents
 from agents.partition import Partition
 from agents.state_log import Row
-from streams.projection import CONTROL_KEY, AnyProjection, AnyState, restore_row
+from streams.projection import CONTROL_KEY, AnyProjection, AnyState, Json, restore_row
 
 log = structlog.get_logger(__name__)
 
@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 CHUNK_ROWS = 2_000
 #: Tombstones in one transaction.
 TOMBSTONES = 100_000
+_CONTROL = CONTROL_KEY.encode()
 
 
 class DamagedRows(Exception):
@@ -59,32 +60,37 @@ def _reading(partition: Partition, have: int, need: int) -> None:
 async def _restored(projection: AnyProjection, found: dict[bytes, bytes]) -> AnyState:
     """The state that these rows were written from. Raises DamagedRows."""
     state = projection.empty()
-    if found and CONTROL_KEY.encode() not in found:
+    if found and _CONTROL not in found:
         raise DamagedRows(f"{len(found)} rows, and none with their position")
-    rows, fields = iter(found.items()), None
+    rows, fields = iter(found.items()), 0
     while chunk := list(islice(rows, CHUNK_ROWS)):
-        for key, value in chunk:
-            fields = _restore_row(projection, state, key, value, fields)
+        fields = _restore_rows(projection, state, chunk, fields)
         await asyncio.sleep(0)
     return state
 
 
-def _restore_row(projection: AnyProjection, state: AnyState, key: bytes, value: bytes, fields: int | None) -> int | None:
-    """Take one row in. `fields`: how many a row has, once that is known; a row of another version has others."""
+def _restore_rows(projection: AnyProjection, state: AnyState, chunk: list[tuple[bytes, bytes]], fields: int) -> int:
+    """Take these rows in. `fields`: how many one has, 0 before that is known; a row of another version has others."""
+    unpack, rows, loads, key = projection.unpack, state.rows, orjson.loads, b""
     try:
-        name, packed = key.decode(), orjson.loads(value)
-        restore_row(projection, state, name, packed)
-        if name == CONTROL_KEY:
-            if type(state.position) is not int:
-                raise TypeError("its position is no integer")
-            return fields
-        if fields is None:
-            fields = len(projection.pack(state.rows[name]))
-        if len(packed) != fields:
-            raise ValueError(f"{len(packed)} fields, not {fields}")
+        for key, value in chunk:
+            packed = loads(value)
+            if key == _CONTROL:
+                _restore_control(projection, state, packed)
+                continue
+            row = rows[key.decode()] = unpack(packed)
+            fields = fields or len(projection.pack(row))
+            if len(packed) != fields:
+                raise ValueError(f"{len(packed)} fields, not {fields}")
     except Exception as error:  # whatever unpacking stumbles over
         raise DamagedRows(f"row {key!r}: {error!r}") from error
     return fields
+
+
+def _restore_control(projection: AnyProjection, state: AnyState, packed: Json) -> None:
+    restore_row(projection, state, CONTROL_KEY, packed)
+    if type(state.position) is not int:
+        raise TypeError("its position is no integer")
 
 
 async def _throw_away(partition: Partition, found: dict[bytes, bytes], error: DamagedRows) -> None:
@@ -96,8 +102,7 @@ async def _throw_away(partition: Partition, found: dict[bytes, bytes], error: Da
         rows=len(found),
         found=str(error),
     )
-    control = CONTROL_KEY.encode()
-    keys = iter(sorted(found, key=lambda key: (key != control, key)))
+    keys = iter(sorted(found, key=lambda key: (key != _CONTROL, key)))
     while some := list(islice(keys, TOMBSTONES)):
         rows: list[Row] = [(key, None) for key in some]
         await partition.rows.write(rows)
