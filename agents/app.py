@@ -1,7 +1,6 @@
 """The Faust app: `faust -A agents.app worker` runs the agents that `ASSAY_WORKER__AGENTS` names."""
 
 import asyncio
-import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,11 +8,11 @@ from typing import Any, NoReturn
 
 import faust
 import structlog
-from faust.types import TP
 
 from agents.collecting import spare_the_collector
 from agents.condition import Condition
 from agents.health import Health
+from agents.rebalancing import hand_back, take_over
 from agents.settings import WorkerSettings
 from agents.stopping import EXIT_USAGE, Worker, end_process, leave
 from agents.topology import AGENT_BY_NAME, Agent, AgentRunner
@@ -110,18 +109,12 @@ def _add(app: App, agent: Agent, settings: WorkerSettings) -> AgentRunner:
 
 def _follow_rebalances(app: App, running: Mapping[Agent, AgentRunner]) -> None:
     async def on_revoked(*_: Any, **__: Any) -> None:
-        flushing = [asyncio.ensure_future(runner.revoke()) for runner in running.values()]
-        with contextlib.suppress(TimeoutError):
-            # A flush that takes longer goes on, and may find its partition fenced off; its batches are handed out again.
-            async with asyncio.timeout(REVOKE_SECONDS):
-                await asyncio.shield(asyncio.gather(*flushing))
-                await app.consumer.commit()
+        await hand_back(running.values(), app.consumer.commit, REVOKE_SECONDS)
 
     async def on_assigned(_: Any, /, *arguments: Any, **__: Any) -> None:
-        assigned: set[TP] = arguments[0]
-        for agent, runner in running.items():
-            await runner.keep({tp.partition for tp in assigned if tp.topic == agent.source.name})
-        app.condition.assigned = frozenset((tp.topic, tp.partition) for tp in assigned)
+        assigned = frozenset((tp.topic, tp.partition) for tp in arguments[0])
+        await take_over([(agent.source.name, runner) for agent, runner in running.items()], assigned)
+        app.condition.assigned = assigned
 
     async def on_shutdown(*_: Any, **__: Any) -> None:
         await asyncio.gather(*(runner.close() for runner in running.values()))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import orjson
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from structlog.testing import capture_logs
 
@@ -165,10 +166,37 @@ async def _clean_at_once(brokers: str) -> None:
     await admin.close()
 
 
+async def _delete_before(brokers: str, place: tuple[str, int], offset: int) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+    await admin.start()
+    await admin.delete_records({TopicPartition(*place): RecordsToDelete(before_offset=offset)})
+    await admin.close()
+
+
 class TestKafka(RecoveryContract):
     @pytest.fixture
     def world(self, kafka: str) -> World:
         return World(kafka, next(_partitions))
+
+    async def test_a_log_that_begins_too_late_stops_the_worker(self, world: World) -> None:
+        await world.write(300, 100)
+        await _delete_before(world.brokers, world.place, 10)
+        async with world.recovered():
+            pass
+        (error,) = world.fatal
+        assert isinstance(error, LogLost)
+        assert "begins at offset 10, and offset 0 has to be folded next" in str(error)
+        assert await world.flushes() == 0
+
+    async def test_a_log_that_begins_where_the_rows_end_goes_on(self, world: World) -> None:
+        log = await world.write(300, 100)
+        async with world.recovered() as runner:
+            await runner.process(Batch(log))
+        await _delete_before(world.brokers, world.place, len(log))
+        async with world.recovered() as runner:
+            (status,) = runner.status()
+            assert (status.state, status.durable) == ("live", len(log))
+        assert world.fatal == []
 
     async def test_a_compacted_state_topic_recovers(self, world: World, tmp_path: Path) -> None:
         await _clean_at_once(world.brokers)

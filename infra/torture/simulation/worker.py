@@ -17,6 +17,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from agents.clients import new_consumer
 from agents.in_flight import InFlight
+from agents.rebalancing import hand_back, take_over
 from agents.runner import Runner
 from agents.settings import WorkerSettings
 from streams.projection import AnyProjection
@@ -106,11 +107,7 @@ class SimulatedWorker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         self._quiet()
-        flushing = [asyncio.ensure_future(runner.revoke()) for runner in self._runners.values()]
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(REVOKE_SECONDS):
-                await asyncio.shield(asyncio.gather(*flushing))
-                await self._commit()
+        await hand_back(self._runners.values(), self._commit, REVOKE_SECONDS)
 
     def _quiet(self) -> None:
         """Hand out nothing more, and drop what is queued."""
@@ -122,12 +119,8 @@ class SimulatedWorker(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         self._generation = self._consumer.generation
         self._in_flight.clear()
-        await self._guarded(self._keep(set(assigned)))
+        await self._guarded(take_over(self._runners.items(), assigned))
         self._flow.set()
-
-    async def _keep(self, assigned: set[TopicPartition]) -> None:
-        for topic, runner in self._runners.items():
-            await runner.keep({place.partition for place in assigned if place.topic == topic})
 
     # --- records -------------------------------------------------------------------------------
 
