@@ -20,6 +20,7 @@ from typing import Any
 
 import faust
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import GroupCoordinatorNotAvailableError, MessageSizeTooLargeError
 from aiokafka.structs import ConsumerRecord
@@ -32,6 +33,7 @@ from agents.clients import new_producer
 from agents.publishing import Publisher, delivered
 from agents.runner import Runner
 from agents.settings import WorkerSettings
+from agents.transport import FETCH_WAIT_MS
 from infra.kafka.broker import Broker
 from infra.kafka.reading import ends, live_state
 from infra.settings import Settings
@@ -290,6 +292,42 @@ async def test_what_was_fetched_while_flow_was_stopped_is_fetched_again(
         consumer.flow_active = True
         ((_, message),) = [pair async for pair in consumer.getmany(1.0)]
         assert [one.offset for one in message.value] == handed
+
+
+#: How long Faust lets a fetch wait, but so long that nobody has to measure it.
+LONG_MS = 60_000
+
+
+async def test_a_partition_waits_for_the_fetch_of_others_that_are_empty(kafka: str) -> None:
+    assert not await _handed_out_within(3.0, kafka, "long-wait", LONG_MS)
+    assert await _handed_out_within(30.0, kafka, "short-wait", FETCH_WAIT_MS)
+
+
+async def _handed_out_within(seconds: float, kafka: str, topic: str, wait_ms: int) -> bool:
+    """Whether a record comes that was written while its partition was left out of a fetch, for its last ones were being
+    handed out, and the other partition had nothing."""
+    await create(kafka, NewTopic(topic, 2, 1))
+    await append(kafka, topic, [b"first", b"second"])
+    options: dict[str, Any] = {"enable_auto_commit": False, "auto_offset_reset": "earliest", "fetch_max_wait_ms": wait_ms}
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka, **options)
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(topic, number) for number in (0, 1)])
+        assert len(await consumer.getmany(timeout_ms=30_000, max_records=1)) == 1
+        await asyncio.sleep(0.5)  # the fetch of the other one is on its way
+        assert len(await consumer.getmany(timeout_ms=30_000, max_records=1)) == 1
+        await append(kafka, topic, [b"third"])
+        return bool(await consumer.getmany(timeout_ms=int(1_000 * seconds)))
+    finally:
+        await consumer.stop()
+
+
+async def test_the_worker_lets_no_fetch_wait_long(tmp_path: Path) -> None:
+    async with in_app(Fed, tmp_path) as consumer:
+        thread: Any = consumer._thread
+        made = thread._create_worker_consumer(consumer.transport)
+        await made.stop()
+        assert made._fetch_max_wait_ms == FETCH_WAIT_MS
 
 
 # --- deliveries --------------------------------------------------------------------------------
