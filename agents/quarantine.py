@@ -13,6 +13,7 @@ from streams.projection import Refusal
 MIN_RECORDS = 1_000
 #: On a record that `assay quarantine replay` sent again: how often it was refused before.
 ATTEMPTS_HEADER = "assay_attempts"
+MAX_ATTEMPTS_DIGITS = 9
 
 
 class TooManyRefused(Exception):
@@ -79,5 +80,5 @@ def written_by_later(agent: str, record: Any, problem: TooNew) -> WrittenByLater
 
 def attempts(record: Any) -> int:
     """How often this record was refused before it was sent again."""
-    said = dict(record.headers).get(ATTEMPTS_HEADER, b"")
-    return int(said) if said.isdigit() else 0
+    said = dict(record.headers).get(ATTEMPTS_HEADER) or b""  # anybody may write headers, also some without a value
+    return int(said) if said.isdigit() and len(said) <= MAX_ATTEMPTS_DIGITS else 0

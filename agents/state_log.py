@@ -23,12 +23,17 @@ Row = tuple[bytes, bytes | None]
 Watch = Callable[[int, int], None]
 
 
+class RowsLost(Exception):
+    """The state topic was deleted and made again while its rows were written: it lacks all that stood there before."""
+
+
 class StateLog:
     """The state rows of one projection's partition."""
 
     def __init__(self, brokers: str, projection: AnyProjection, partition: int) -> None:
         self._brokers = brokers
         self._place = (topic_of(projection).name, partition)
+        self._last = -1
         self._producer = new_producer(brokers, transactional_id=f"{projection.name}-{partition}", transaction_timeout_ms=60_000)
 
     async def open(self, watch: Watch = lambda have, need: None) -> dict[bytes, bytes]:
@@ -41,12 +46,25 @@ class StateLog:
         return rows
 
     async def write(self, rows: Iterable[Row]) -> None:
-        """Replace these rows, all or none; returns once they are durable. Raises ProducerFenced for a zombie."""
+        """Replace these rows, all or none; returns once they are durable. Raises ProducerFenced for a zombie, and RowsLost
+        before anything is committed that a recovery would take for the whole."""
         async with self._producer.transaction():
             publisher = Publisher(self._producer)
             for key, value in rows:
                 publisher.add(self._place, key, value, 0, [])
-            await delivered(await publisher.send_all())
+            sent = await publisher.send_all()
+            await delivered(sent)
+            self._hold_against_topic([one.result().offset for one in sent])
+
+    def _hold_against_topic(self, offsets: list[int]) -> None:
+        """Offsets only grow, but in a new topic of this name. The broker does not tell that of a repeated batch: -1."""
+        known = [offset for offset in offsets if offset >= 0]
+        if known and min(known) <= self._last:
+            raise RowsLost(
+                f"{self._place[0]}, partition {self._place[1]}: rows went to offset {min(known)} after {self._last}: the topic "
+                f"was deleted and made again. Nothing was written; after a restart the log is folded again"
+            )
+        self._last = max(known, default=self._last)
 
     async def close(self) -> None:
         await self._producer.stop()

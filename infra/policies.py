@@ -110,7 +110,7 @@ async def _holds_its_version(brokers: str, ours: AnyEvent) -> None:
 async def _ids_in(brokers: str, place: Place, end: int) -> set[str]:
     """Ids of the policy events in one partition."""
     return {
-        dict(record.headers).get("ce_id", b"").decode("utf-8", "replace")
+        (dict(record.headers).get("ce_id") or b"").decode("utf-8", "replace")
         async for batch in read_range(brokers, place, 0, end)
         for record in batch
         if dict(record.headers).get("ce_type", b"") in _POLICY_TYPES

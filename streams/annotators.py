@@ -9,7 +9,18 @@ from schemas import events as e
 from schemas.catalogue import TYPE_OF
 from schemas.policy import Policy
 from schemas.topics import ANNOTATORS, JUDGEMENTS
-from streams.projection import Effect, Json, Origins, Record, State, Step, counts_first, pack_origins, unpack_origins
+from streams.projection import (
+    Effect,
+    Json,
+    Origins,
+    Record,
+    Refusal,
+    State,
+    Step,
+    counts_first,
+    pack_origins,
+    unpack_origins,
+)
 from streams.weights import passes_limit
 
 #: Event-time hours kept per person and project; the oldest go first.
@@ -22,6 +33,10 @@ COUNTS = (
 
 #: Counts kept per hour, in this order.
 HOURLY = ("approved", "rejected", "agreed", "disagreed")
+
+_AGAINST_A_VERDICT = ("agreed", "disagreed")
+#: The schema allows it, and review never derives it.
+_INCOMPLETE = Refusal("incomplete_judgement", "whoever agreed or disagreed did so with a label, and with a verdict that decides")
 
 
 class Tally:
@@ -57,7 +72,7 @@ def count(tally: Tally, data: e.JudgementScored) -> None:
     """Add one judgement, or take it back."""
     counts, sign = tally.counts, data.change
     counts[data.outcome] += sign
-    if data.outcome in ("agreed", "disagreed"):
+    if data.outcome in _AGAINST_A_VERDICT:
         counts[f"{data.label}_{data.verdict}"] += sign
         if data.duration_milliseconds is not None:
             counts["timed_votes"] += sign
@@ -175,6 +190,8 @@ def _unpack_tally(packed: Any) -> Tally:
 
 
 def _apply_judgement(state: AnnotatorsState, record: Record, data: e.JudgementScored) -> AnnotatorsStep:
+    if data.outcome in _AGAINST_A_VERDICT and f"{data.label}_{data.verdict}" not in COUNTS:
+        return Step(state, [], _INCOMPLETE)
     annotator = record.event.subject
     row = state.rows.get(annotator)
     if row is None:

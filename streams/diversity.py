@@ -12,7 +12,7 @@ from schemas import events as e
 from schemas.topics import SLICES
 from schemas.words import EMBEDDING_DIMENSIONS
 from streams.indices import Integers
-from streams.projection import Json, Origins, Record, State, Step, counts_first, pack_origins, unpack_origins
+from streams.projection import Json, Origins, Record, Refusal, State, Step, counts_first, pack_origins, unpack_origins
 
 _UPPER = np.triu_indices(EMBEDDING_DIMENSIONS)
 
@@ -55,6 +55,14 @@ def count(row: Row, data: e.SliceEntered, sign: int) -> None:
         row.moments += sign * np.outer(vector, vector)
 
 
+#: The schema allows `=` in 512 characters of base64, though 384 bytes need none.
+_NO_VECTOR = Refusal("no_vector", f"the embedding is not {EMBEDDING_DIMENSIONS} bytes in base64")
+
+
+def _is_vector(embedding: str) -> bool:
+    return "=" not in embedding
+
+
 def _bump(counts: dict[str, int], name: str, sign: int) -> None:
     counts[name] = counts.get(name, 0) + sign
     if not counts[name]:
@@ -85,6 +93,8 @@ class Diversity:
         state.position = record.offset
         data = record.event.data
         if isinstance(data, e.SliceEntered):
+            if not _is_vector(data.embedding):
+                return Step(state, [], _NO_VECTOR)
             self._apply_text(state, record, data)
         return Step(state, [])
 

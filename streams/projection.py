@@ -48,6 +48,9 @@ class Record(NamedTuple):
 
 _record = maker(Record)
 
+#: The end of the last hour that `JudgementScored.hour` allows.
+LATEST_MS = 10_000_001 * 3_600_000 - 1
+
 
 def record_of(partition: int, offset: int, value: bytes, decode: Callable[[bytes], AnyEvent] = decode) -> Record:
     """The record of these bytes. Raises schemas.wire.Undecodable."""
@@ -55,6 +58,8 @@ def record_of(partition: int, offset: int, value: bytes, decode: Callable[[bytes
     time_ms = unix_milliseconds(event.time)
     if time_ms < 0:
         raise Undecodable("invalid", "/time: before 1970, which no event id can hold")
+    if time_ms > LATEST_MS:
+        raise Undecodable("invalid", "/time: after the year 3110, which no judgement's `hour` can hold")
     return _record((partition, offset, crc32(value), time_ms, event))
 
 

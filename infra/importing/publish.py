@@ -80,14 +80,14 @@ async def known_events(brokers: str, topic: Topic = EVENTS, advance: Advance = l
         async for batch in read_range(brokers, place, 0, end):
             for record in batch:
                 if (id_ := _id(record)) is not None:
-                    known.setdefault(id_, crc32(record.value))
+                    known.setdefault(id_, crc32(record.value or b""))
             advance(len(known))
     return known
 
 
 def _id(record: Any) -> bytes | None:
     for name, value in record.headers:
-        if name == "ce_id":
+        if name == "ce_id" and value is not None:
             try:
                 return event_key(value.decode())
             except ValueError:

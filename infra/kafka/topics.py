@@ -29,8 +29,12 @@ _STATE = {"cleanup.policy": "compact", "segment.bytes": str(64 << 20)}
 _VITAL = ("cleanup.policy", "retention.ms", "retention.bytes")
 
 
+# What is set aside has its own bytes and headers that say why, and may be compressed less than it came.
+_BYTES = {"max.message.bytes": str(64 << 20)}
+
+
 def config(topic: Topic) -> dict[str, str]:
-    return _TIMES | (_STATE if topic.compacted else _FACTS)
+    return _TIMES | (_STATE if topic.compacted else _FACTS) | (_BYTES if topic.content == "bytes" else {})
 
 
 async def ensure_topics(bootstrap: str, settings: Settings, topics: Sequence[Topic] = TOPICS) -> tuple[str, ...]:

@@ -1,17 +1,23 @@
 """Limits of the quarantine on Apache Kafka: over one the worker stops, acknowledges nothing, and says what helps."""
 
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agents.clients import MAX_MESSAGE_BYTES, new_producer
 from agents.log_reading import read_range
+from agents.publishing import Publisher, delivered
+from agents.quarantine import ATTEMPTS_HEADER
 from agents.runner import Runner
 from agents.settings import WorkerSettings
+from infra.errors import AssayError
+from infra.importing.publish import known_events
 from infra.kafka.reading import ends, live_state
-from infra.quarantine import held, replay_records
-from schemas.topics import EVENTS
+from infra.quarantine import discard_records, held, replay_records
+from schemas.topics import EVENTS, QUARANTINE
 from streams.review import REVIEW
 from tests.agents.counting import append
 from tests.agents.test_runner import PLACE, verified
@@ -93,3 +99,36 @@ async def test_attempts_count_across_replays(brokers: str, tmp_path: Path) -> No
         (waiting,) = [record for record in await held(brokers) if record.settled is None]
         assert (waiting.attempt, waiting.offset, waiting.value) == (attempt, attempt - 1, GARBAGE[0])
         await replay_records(brokers, [waiting])
+
+
+@pytest.mark.parametrize("said", [None, b"9" * 5_000, b"-1", b"\xff"])
+async def test_headers_that_anybody_wrote_stop_nobody(brokers: str, tmp_path: Path, said: bytes | None) -> None:
+    headers: Any = [(ATTEMPTS_HEADER, said), ("ce_id", None)]
+    await _put(brokers, (EVENTS.name, 0), GARBAGE[0], headers)
+    assert await handled(brokers, tmp_path, await batch_of(brokers)) == []
+    for strange in ([("topic", None), ("partition", said)], [("state", b"replayed")], [("state", b"discarded"), ("ref", said)]):
+        await _put(brokers, (QUARANTINE.name, 0), b"", strange)
+    ours, theirs = await held(brokers)
+    assert (ours.attempt, ours.value, ours.settled) == (1, GARBAGE[0], None)
+    assert theirs.partition == -1
+    with pytest.raises(AssayError, match="not there any more"):
+        await replay_records(brokers, [theirs])
+    await discard_records(brokers, [theirs], "not ours")
+    assert [record.settled for record in await held(brokers)] == [None, "discarded"]
+    assert await known_events(brokers) == {}
+
+
+async def _put(brokers: str, place: tuple[str, int], value: bytes | None, headers: Any) -> None:
+    producer = new_producer(brokers, compression_type=None)
+    await producer.start()
+    publisher = Publisher(producer)
+    publisher.add(place, b"key", value, 1, headers)
+    await delivered(await publisher.send_all())
+    await producer.stop()
+
+
+async def test_the_largest_record_that_the_log_takes_can_be_set_aside(brokers: str, tmp_path: Path) -> None:
+    largest = random.Random(1).randbytes(MAX_MESSAGE_BYTES - 90)
+    await _put(brokers, (EVENTS.name, 0), largest, [])
+    assert await handled(brokers, tmp_path, await batch_of(brokers)) == []
+    assert [record.value == largest for record in await held(brokers)] == [True]

@@ -8,7 +8,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import ProducerFenced
 
-from agents.state_log import StateLog
+from agents.state_log import RowsLost, StateLog
 from schemas.topics import EVENTS
 from streams.projection import topic_of
 from streams.review import Review
@@ -35,6 +35,26 @@ async def test_the_last_row_of_each_key_comes_back(kafka: str, projection: Revie
     await log.close()
     again = StateLog(kafka, projection, 0)
     assert await again.open() == {b"a": b"2", b"b": b"1"}
+    await again.close()
+
+
+async def test_a_topic_that_was_made_again_gets_no_rows(kafka: str, projection: Review) -> None:
+    """They would bring the newest position and not the older rows: a recovery would take them for the whole."""
+    log, name = StateLog(kafka, projection, 0), topic_of(projection).name
+    await log.open()
+    await log.write([(b"a", b"1"), (b"~control", b"1")])
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.delete_topics([name])
+    await asyncio.sleep(1)
+    await admin.create_topics([NewTopic(name, 1, 1, topic_configs={"cleanup.policy": "compact"})])
+    await admin.close()
+    await asyncio.sleep(1)
+    with pytest.raises(RowsLost, match="deleted and made again"):
+        await log.write([(b"b", b"2"), (b"~control", b"2")])
+    await log.close()
+    again = StateLog(kafka, projection, 0)
+    assert await again.open() == {}
     await again.close()
 
 

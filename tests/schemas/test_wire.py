@@ -169,6 +169,24 @@ def test_before_1970_there_are_no_records() -> None:
         record_of(0, 0, value)
 
 
+def test_after_3110_there_are_none_either() -> None:
+    """Review would derive judgements from them that the schema refuses: lost to the next fold, and to `assay verify`."""
+    last = orjson.dumps(example("assay.VoteCast.v1") | {"time": "3110-10-18T16:59:59.999Z"})
+    hour = record_of(0, 0, last).time_ms // 3_600_000
+    assert hour == 10_000_000
+    decode(orjson.dumps(_judged(hour)))
+    with pytest.raises(Undecodable, match="hour"):
+        decode(orjson.dumps(_judged(hour + 1)))
+    with pytest.raises(Undecodable, match="after the year 3110"):
+        record_of(0, 0, last.replace(b"16:59:59.999Z", b"17:00:00.000Z"))
+
+
+def _judged(hour: int) -> dict[str, Any]:
+    raw = example("assay.JudgementScored.v1")
+    raw["data"]["hour"] = hour
+    return raw
+
+
 def test_the_overlap_is_a_range() -> None:
     raw = example("assay.PolicyApplied.v1")
     raw["data"]["policy"] |= {"overlap_min": 9, "overlap_max": 8}
