@@ -112,7 +112,12 @@ class Partition:
             max(self.reading.have, self.reading.need),
             self.read + 1,
             max(self.catching_up.need, self.read + 1),
-            0.0 if self.stage == "live" else course.eta_seconds,
+            _eta(self.stage, course),
             self.durable + 1,
             None if committed is None else round(self._clock() - committed, 1),
         )
+
+
+def _eta(stage: Stage, course: Course) -> float | None:
+    """Nothing is known before the topic is open."""
+    return 0.0 if stage == "live" else None if stage == "opening" else course.eta_seconds

@@ -182,7 +182,8 @@ def _tell(about: dict[str, Any], report: Report, seconds: float, json: bool) -> 
 def _render(said: dict[str, Any], report: Report) -> RenderableType:
     verb = "would be sent" if said["dry_run"] else "sent"
     seconds = said["duration_seconds"]
-    head = f"{report.events:,} events: {report.new:,} {verb}, {report.already_there:,} in the log already; {seconds:.1f} s"
+    there = f", {report.already_there:,} in the log already" if report.already_there else ""
+    head = f"{report.events:,} events: {report.new:,} {verb}{there}; {seconds:.1f} s"
     parts: list[RenderableType] = [head]
     if report.new_by_type:
         parts.append(table(("new", "#events"), [(type_, f"{count:,}") for type_, count in report.new_by_type.items()]))

@@ -75,7 +75,7 @@ def _held() -> list[Held]:
 
 def _chosen(refs: Sequence[str], all: bool) -> list[Held]:
     if bool(refs) == all:
-        raise AssayError("name records, or all of them", hint="assay quarantine replay 0/12 3/4, or --all")
+        raise AssayError("name records, or all of them, and not both", hint="assay quarantine replay 0/12 3/4, or --all")
     found = _held()
     return [record for record in found if record.settled is None] if all else chosen(found, [ref_of(ref) for ref in refs])
 

@@ -25,7 +25,7 @@ def simulate(
     *,
     seeds: Positive = 100,
     seed: Annotated[int | None, Parameter(help="Only this one; its steps go to --trace.")] = None,
-    first: int = 0,
+    first: Annotated[int, Parameter(help="The first of the seeds.")] = 0,
     bug: Bug = None,
     trace: Annotated[Path | None, Parameter(help="File for every step of the seed.")] = None,
     jobs: Annotated[Positive, Parameter(help="Processes that share the seeds.")] = 1,
@@ -36,7 +36,7 @@ def simulate(
     Real runners fold a load with duplicates, disorder and poison while workers are killed and stopped at any request,
     leave and join, and the broker stalls. Each seed must end with live = replay, every derived fact there once, and
     exactly the poison in quarantine; a committed offset must never pass what is durable. The same seed gives the same
-    run, bit for bit. With --bug it must fail, and stops at the first seed that shows it.
+    run, bit for bit. With --bug it stops at the first seed that shows the bug; exit code 1 then says that it was found.
 
     Examples:
         assay torture simulate --seeds 1000 --json
@@ -118,12 +118,20 @@ def _render(found: dict[str, Any]) -> RenderableType:
     return table(("figure", "value"), rows)
 
 
-def model(*, actions: Positive = 10_000, seed: int = 1, bug: Bug = None, shrink: Shrink = True, json: Json = False) -> Exit:
+def model(
+    *,
+    actions: Annotated[Positive, Parameter(help="Actions at least, over several histories.")] = 10_000,
+    seed: int = 1,
+    bug: Bug = None,
+    shrink: Shrink = True,
+    json: Json = False,
+) -> Exit:
     """Let hypothesis act on the whole engine, and compare it with a replay of its log.
 
     What it may do: produce, duplicate, delay, reorder and poison events, change policies, edit, withdraw, retract,
     crash and stall workers at any request, rebalance, stall the broker, compact, wait, and replay and compare at any
-    time. What breaks the engine is shrunk to the fewest steps. The same seed gives the same histories.
+    time. What breaks the engine is shrunk to the fewest steps. The same seed gives the same histories. With --bug exit
+    code 1 says that the bug was found.
 
     Examples:
         assay torture model --actions 10000 --json

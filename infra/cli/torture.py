@@ -23,11 +23,11 @@ Folder = Annotated[Path | None, Parameter(help="Run here and leave everything; d
 
 def kill(
     *,
-    kills: Annotated[int, Parameter(validator=Number(gte=0))] = 20,
-    events: Positive = 40_000,
-    keys: Positive = 2_000,
-    workers: Positive = 3,
-    seed: int = 1,
+    kills: Annotated[int, Parameter(validator=Number(gte=0), help="Faults, of every kind in turn.")] = 20,
+    events: Annotated[Positive, Parameter(help="Events of the load, besides what comes twice and poison.")] = 40_000,
+    keys: Annotated[Positive, Parameter(help="Submissions that they are about.")] = 2_000,
+    workers: Annotated[Positive, Parameter(help="Worker processes, besides one that joins and leaves.")] = 3,
+    seed: Annotated[int, Parameter(help="Decides load and schedule.")] = 1,
     folder: Folder = None,
     json: Json = False,
 ) -> Exit:
@@ -44,8 +44,8 @@ def kill(
         assay torture kill --kills 100 --events 1000000 --keys 10000 --json
     """
     campaign = planned(kills, Shape(events, keys, settings().kafka.partitions, seed), workers)
-    note(f"{kills} faults on {events} events of {keys} submissions, {workers} workers, seed {seed}", json)
     with _home(folder) as home:
+        note(f"{kills} faults on {events} events of {keys} submissions, {workers} workers, seed {seed}; {home}/torture.log", json)
         found = _watched(_alone(home, campaign), campaign, json)
         emit(found, json, _render)
         if not found["holds"]:
@@ -55,7 +55,7 @@ def kill(
 
 @contextlib.contextmanager
 def _home(folder: Path | None) -> Iterator[Path]:
-    """An empty folder; a temporary one goes when all is well, and stays to be looked at when not."""
+    """An empty folder; a temporary one goes when all is well or somebody interrupts, and stays to be looked at when not."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
@@ -63,7 +63,11 @@ def _home(folder: Path | None) -> Iterator[Path]:
         yield folder
         return
     home = Path(tempfile.mkdtemp(prefix="assay-torture-"))
-    yield home
+    try:
+        yield home
+    except KeyboardInterrupt:
+        shutil.rmtree(home, ignore_errors=True)
+        raise AssayError("interrupted", hint="nothing is left of the campaign", exit_code=Exit.INTERRUPTED) from None
     shutil.rmtree(home)
 
 

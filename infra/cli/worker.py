@@ -18,7 +18,8 @@ def worker(
 ) -> None:
     """Run agents in this process until SIGTERM or Ctrl-C: it finishes, flushes, commits and leaves its group.
 
-    Start it again to go on where it stopped; start it twice to share the partitions.
+    Start it again to go on where it stopped; start it twice to share the partitions. Exit code 70: it could not go on
+    without a risk to what it had promised, and is to be started again; its last line says why.
     Example: assay worker --agents analysis
     """
     chosen = agents or settings().worker.agents

@@ -112,7 +112,7 @@ def test_bytes_as_text() -> None:
         (("show", "-1/2"), ""),
         (("show", "0/99999999"), "no such quarantined record"),
         (("replay",), "name records, or all of them"),
-        (("replay", "0/1", "--all"), "name records, or all of them"),
+        (("replay", "0/1", "--all"), "name records, or all of them, and not both"),
         (("discard", "0/99999999", "--reason", "x"), "no such quarantined record"),
         (("discard", "--all"), "reason"),
     ],
