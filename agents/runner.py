@@ -21,7 +21,7 @@ from agents.recovery import restore
 from agents.settings import WorkerSettings
 from agents.state_log import StateLog
 from schemas.wire import Undecodable
-from streams.projection import AnyProjection, Effect, Record, facts, record_of
+from streams.projection import AnyProjection, Effect, Record, facts, record_of, topic_of
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +40,10 @@ Read = Callable[[int, int, bytes], Record]
 
 class Fenced(Exception):
     """Another worker has opened a state log that the group gave to this one."""
+
+
+class UnequalPartitions(Exception):
+    """A projection's source has another number of partitions than its state: the number is fixed once there are events."""
 
 
 class Runner:
@@ -137,7 +141,11 @@ class Runner:
         for number in self._partitions.keys() - partitions:
             self._let_go(self._partitions[number])
         if partitions:
-            await self._start()
+            try:
+                await self._start()
+            except UnequalPartitions as error:
+                self._fail(error)
+                return
         for number in sorted(partitions):
             if number in self._partitions:
                 self._partitions[number].revoked = False
@@ -176,12 +184,22 @@ class Runner:
             return
         self._producer = new_producer(self._settings.brokers)
         await self._producer.start()
-        self._count = len(await self._producer.partitions_for(self.projection.source.name))
+        self._count = await self._same_partitions(self._producer)
         self._publisher = Publisher(self._producer)
         self._quarantine = Quarantine(self._publisher, self.projection.name, self._settings)
         self._flushing = asyncio.create_task(self._flush_forever())
         self._beside(self._send_forever())
         self._beside(self._tell_progress())
+
+    async def _same_partitions(self, producer: Producer) -> int:
+        source, state = self.projection.source.name, topic_of(self.projection).name
+        count, rows = len(await producer.partitions_for(source)), len(await producer.partitions_for(state))
+        if count != rows:
+            raise UnequalPartitions(
+                f"{source} has {count} partitions and {state} has {rows}: they were added to one of them, and keys go elsewhere "
+                f"since. Bring the log into a topic of the old number, or begin with a new broker"
+            )
+        return count
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

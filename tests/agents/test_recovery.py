@@ -13,11 +13,12 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from structlog.testing import capture_logs
 
 from agents.recovery import LogLost
+from agents.runner import UnequalPartitions
 from agents.state_log import Row
 from infra.kafka.topics import config
 from infra.memory.broker import MemoryBroker
 from infra.memory.clients import serving
-from schemas.topics import TOPICS
+from schemas.topics import EVENTS, TOPICS
 from tests.agents.worlds import CONTROL, STATE, Batch, World
 from tests.brokers import COMPACTED, SEGMENT_MS, one_broker
 
@@ -139,6 +140,20 @@ class TestMemory(RecoveryContract):
             broker.create_topic(topic.name, PARTITIONS, topic.compacted)
         with serving("recovery", broker) as address:
             yield World(f"{address}/worker", 0)
+
+
+async def test_partitions_that_were_added_to_the_log_end_the_worker() -> None:
+    broker = MemoryBroker()
+    for topic in TOPICS:
+        broker.create_topic(topic.name, 6 if topic == EVENTS else 4, topic.compacted)
+    with serving("uneven", broker) as address:
+        world = World(f"{address}/worker", 0)
+        runner = world.runner()
+        await runner.keep({0})
+        await runner.close()
+    (error,) = world.fatal
+    assert isinstance(error, UnequalPartitions)
+    assert "has 6 partitions and assay.state.review.v2 has 4" in str(error)
 
 
 @pytest.fixture(scope="module")
