@@ -7,8 +7,6 @@ The floor is reading the same topic to its end, and throwing away what was read.
 import asyncio
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from itertools import cycle, islice
 from typing import Any
@@ -18,7 +16,6 @@ from aiokafka import TopicPartition
 
 from agents.clients import new_consumer
 from agents.state_log import Row, StateLog
-from infra import ports
 from infra.bench.live import Load, load_topic
 from infra.bench.rig import Measured, Say, brokers_of, said_by, worker
 from infra.kafka.reading import ends
@@ -43,13 +40,12 @@ async def measure(settings: Settings, load: Load, rows: int, say: Say) -> dict[s
     say("the floor")
     floor = orjson.loads(await said_by([sys.executable, "-m", "infra.bench.recovery", brokers]))
     say("the worker")
-    port = ports.choose(settings.data_dir, "health")
     before = sum((await ends(brokers, STATE)).values())
     began = time.perf_counter()
-    async with worker(settings, ASSAY_WORKER__HEALTH_PORT=str(port)) as measured:
+    async with worker(settings) as measured:
         await _opened(settings, before, measured)
         opened = time.perf_counter()
-        report = await _ready(port, measured)
+        report = await _ready(measured)
         done = time.perf_counter()
         measured.look()
     read = sum(partition["rows_read"] for partition in report["partitions"])
@@ -95,20 +91,12 @@ async def _opened(settings: Settings, before: int, measured: Measured) -> None:
         await asyncio.sleep(0.02)
 
 
-async def _ready(port: int, measured: Measured) -> Any:
-    """Wait until /readyz says so; returns its report."""
-    while (report := await asyncio.to_thread(_report, port)) is None:
+async def _ready(measured: Measured) -> dict[str, Any]:
+    """Wait until the worker says so; returns its report."""
+    while (report := await asyncio.to_thread(measured.report)).get("state") != "ready":
         measured.look()
         await asyncio.sleep(0.05)
     return report
-
-
-def _report(port: int) -> Any:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz?verbose", timeout=5) as answer:
-            return orjson.loads(answer.read())
-    except (urllib.error.URLError, OSError):
-        return None
 
 
 async def floor(brokers: str) -> dict[str, float]:

@@ -73,9 +73,7 @@ class SimulatedWorker(ConsumerRebalanceListener):  # type: ignore[misc]
     async def run(self) -> None:
         """Work until `leave`; what goes wrong is fatal."""
         try:
-            self._consumer = new_consumer(
-                self._settings.brokers, group_id=self._settings.group, auto_offset_reset="earliest", **TIMES
-            )
+            self._consumer = new_consumer(self._settings.brokers, group_id=self._settings.group, **TIMES)
             self._consumer.subscribe(sorted(self._runners), listener=self)
             await self._consumer.start()
             work = [runner.run(self._stream(topic)) for topic, runner in self._runners.items()]
