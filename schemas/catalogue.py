@@ -1,7 +1,7 @@
 """The one table of event types, every version of each: name, version, data model and the topics where it stands."""
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 from schemas import events as e
 from schemas import topics as t
@@ -22,14 +22,23 @@ TOPICS_OF: dict[type[Frozen], tuple[Topic, ...]] = {
     e.ComparisonOffered: _SUBJECT,
     e.PreferenceCast: _SUBJECT,
     e.GoldenAnswerSet: _SUBJECT,
+    e.SubmissionRuled: _SUBJECT,
+    e.SubmissionReopened: _SUBJECT,
+    e.AnnotatorEnrolled: (t.ANNOTATORS,),
+    e.LeaseGranted: (t.ASSIGNMENTS,),
+    e.LeaseEnded: (t.ASSIGNMENTS,),
     e.AuthorErased: _SUBJECT,
     e.PolicyProposed: (t.POLICIES,),
     e.PolicyApplied: _CONTROL,
     e.SkillsEstimated: (t.ANNOTATORS, t.EVENTS),
-    e.ClockTicked: (t.EVENTS,),
+    e.ClockTicked: (t.EVENTS, t.JUDGEMENTS),
+    e.PaceMeasured: (t.JUDGEMENTS,),
+    e.LikenessMeasured: (t.JUDGEMENTS,),
     e.VerdictReached: (t.VERDICTS,),
     e.VerdictReopened: (t.VERDICTS,),
     e.OverlapRequested: (t.VERDICTS,),
+    e.PreferenceReached: (t.VERDICTS,),
+    e.PreferenceReopened: (t.VERDICTS,),
     e.JudgementScored: (t.JUDGEMENTS,),
     e.SliceEntered: (t.SLICES,),
     e.SliceLeft: (t.SLICES,),
@@ -38,7 +47,6 @@ TOPICS_OF: dict[type[Frozen], tuple[Topic, ...]] = {
     e.SnapshotSealed: (t.RUNS,),
     e.TrainingFinished: (t.RUNS,),
     e.EvaluationFinished: (t.RUNS,),
-    u.SubmissionReceivedV1: _SUBJECT,
 }
 
 Model = type[Frozen]
@@ -77,8 +85,15 @@ def _event_types() -> dict[str, EventType]:
         (type_,) = get_args(fields["type"].annotation)
         data = fields["data"].annotation
         name, version = split_type(type_)
-        found[type_] = EventType(type_, name, version, data, event, TOPICS_OF[data])
+        found[type_] = EventType(type_, name, version, data, event, TOPICS_OF[_newest(data)])
     return found
+
+
+def _newest(data: Model) -> Model:
+    """The model that this one is upcast to in the end: it stands where that does."""
+    while (step := u.UPCASTS.get(data)) is not None:
+        data = get_type_hints(step)["return"]
+    return data
 
 
 EVENT_TYPES: dict[str, EventType] = _event_types()

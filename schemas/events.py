@@ -10,19 +10,24 @@ from pydantic import Field, StringConstraints, TypeAdapter
 
 from schemas.policy import Policy
 from schemas.words import (
+    Action,
     AnnotatorId,
+    Choice,
     Count,
     Embedding,
     EventId,
     Frozen,
+    Hour,
     Kind,
     Label,
     MilliNats,
     Milliseconds,
+    Model,
     Name,
     Offset,
     Origin,
     Permille,
+    Place,
     Project,
     Provenance,
     Reason,
@@ -32,6 +37,7 @@ from schemas.words import (
     Sha256,
     SliceId,
     SubjectId,
+    Task,
     Text,
     UtcTime,
     Verdict,
@@ -89,6 +95,7 @@ class Criterion(Frozen):
 
 
 Criteria = Annotated[tuple[Criterion, ...], Field(max_length=16)]
+SlicePart = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
 
 
 class VoteCast(Frozen):
@@ -124,18 +131,68 @@ class PreferenceCast(Frozen):
     """One annotator's choice in a comparison, overall and per criterion."""
 
     annotator: AnnotatorId
-    choice: Literal["left", "right", "tie"]
+    choice: Choice
     criteria: Criteria = ()
     reason: Reason | None = None
     duration_milliseconds: Milliseconds | None = None
 
 
 class GoldenAnswerSet(Frozen):
-    """The right verdict on one revision is known; it scores voters and never decides the subject."""
+    """The right label of one revision is known; it scores voters and never decides the subject."""
+
+    revision: Revision
+    label: Label
+    set_by: AnnotatorId
+
+
+class SubmissionRuled(Frozen):
+    """An editor decided what votes could not, or should not; votes do not turn it over."""
 
     revision: Revision
     verdict: Literal["approved", "rejected"]
-    set_by: AnnotatorId
+    ruled_by: AnnotatorId
+    reason: Reason
+
+
+class SubmissionReopened(Frozen):
+    """An editor took a verdict back: the votes decide the revision again, with those that are to come."""
+
+    revision: Revision
+    reopened_by: AnnotatorId
+    reason: Reason
+
+
+class AnnotatorEnrolled(Frozen):
+    """What a person may be handed; the newest counts. Nothing named in a list means anything."""
+
+    project: Project
+    languages: Annotated[tuple[SlicePart, ...], Field(max_length=64)] = ()
+    domains: Annotated[tuple[SlicePart, ...], Field(max_length=64)] = ()
+    skills: Annotated[tuple[SlicePart, ...], Field(max_length=64)] = ()
+    edits: bool = False
+    enrolled_by: AnnotatorId
+
+
+# --- who was handed what -----------------------------------------------------------------------
+
+
+class LeaseGranted(Frozen):
+    """A person was handed a subject to work on until a time; the event's id is the lease's."""
+
+    project: Project
+    annotator: AnnotatorId
+    revision: Revision
+    serves: Literal["overlap", "control", "recheck", "edit", "comparison"]
+    until: UtcTime
+
+
+class LeaseEnded(Frozen):
+    """A lease holds no longer: the work came in, was given back, took too long, or is not wanted any more."""
+
+    project: Project
+    annotator: AnnotatorId
+    lease: EventId
+    reason: Literal["done", "released", "expired", "moot"]
 
 
 class AuthorErased(Frozen):
@@ -169,12 +226,61 @@ class PolicyApplied(Frozen):
     preview_digest: Sha256 | None = None
 
 
-class SkillsEstimated(Frozen):
-    """Weights of voters' votes, in milli-nats of log-odds."""
+#: One row a true label and in it one entry a label voted, flat: K x K numbers in the order of the record's labels.
+Weights = Annotated[tuple[MilliNats, ...], Field(min_length=4, max_length=1_024)]
 
+
+class SkillsEstimated(Frozen):
+    """How one model weighs votes: a vote for l by a voter adds weights[k][l] to the score of every label k.
+
+    A score is prior[k] plus the weights of the live votes; a label's calibrated probability is proportional to
+    exp(score / 1000 / temperature). `weights_milli_nats` has the voters whose weights changed since the version before;
+    a voter that no record has named has the default.
+    """
+
+    project: Project
+    task: Task = "review"
     version: Version
-    default_milli_nats: MilliNats
-    weights_milli_nats: Annotated[dict[AnnotatorId, MilliNats], Field(max_length=100_000)]
+    model: Model
+    #: Whether this is the model that golden answers speak for.
+    champion: bool
+    labels: Annotated[tuple[Label, ...], Field(min_length=2, max_length=32)]
+    prior_milli_nats: Annotated[tuple[MilliNats, ...], Field(min_length=2, max_length=32)]
+    default_milli_nats: Weights
+    weights_milli_nats: Annotated[dict[AnnotatorId, Weights], Field(max_length=10_000)]
+    temperature_permille: Annotated[int, Field(ge=50, le=100_000)]
+    #: Golden answers that the temperature and the choice of champion rest on, and the model's mean log loss on them.
+    golden_answers: Count
+    log_loss_milli_nats: Count | None = None
+    #: Further parts of this version follow: nothing is looked at again before the last.
+    more: bool = False
+    #: Decided subjects are looked at again too, where the policy lets late votes reopen.
+    sweep: bool = False
+
+
+class PaceMeasured(Frozen):
+    """How long votes take in a project, in the median; what too fast means is measured by it."""
+
+    project: Project
+    version: Version
+    median_milliseconds: Milliseconds
+    votes: Count
+
+
+class LikenessMeasured(Frozen):
+    """How alike two people vote on what both judged; `z_milli` is above chance, given how right each is."""
+
+    project: Project
+    version: Version
+    other: AnnotatorId
+    shared: Count
+    same: Count
+    expected_permille: Permille
+    z_milli: Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)]
+    #: z beyond which chance alone would not bring any pair of the project, by Bonferroni over the pairs.
+    bound_milli: Annotated[int, Field(ge=0, le=1_000_000_000)]
+    #: The least submissions that both judged, as evidence.
+    evidence: Annotated[tuple[SubjectId, ...], Field(max_length=50)]
 
 
 class ClockTicked(Frozen):
@@ -187,14 +293,23 @@ class ClockTicked(Frozen):
 
 
 class VerdictReached(Frozen):
-    """A revision was decided, by which policy, on which records."""
+    """A revision was decided, by which policy and weights, on which records."""
 
     origin: Origin
     project: Project
     revision: Revision
     verdict: Verdict
+    #: The leading label and its calibrated probability, rounded down.
+    label: Label
+    confidence_permille: Permille
+    because: Literal["confidence", "overlap_max", "deadline", "ruled"]
     policy_version: Version
+    #: The weights that were summed; version 0 is the policy's own accuracy for everybody.
+    model: Model
+    skills_version: Version
+    #: Score of the best approving label less that of the best other one.
     log_odds_milli_nats: MilliNats
+    #: Votes for approving labels, and for others.
     good_votes: Count
     bad_votes: Count
     #: Offsets, in the same partition, of the votes that were counted; in the order they were cast.
@@ -208,18 +323,52 @@ class VerdictReopened(Frozen):
     project: Project
     revision: Revision
     verdict: Verdict
-    reason: Literal["edited", "voted", "retracted", "policy", "withdrawn"]
+    reason: Literal["edited", "voted", "retracted", "policy", "withdrawn", "skills", "ruled", "reopened"]
 
 
 class OverlapRequested(Frozen):
-    """The votes so far do not settle the revision: more are needed."""
+    """More votes are needed: how many, and why."""
 
     origin: Origin
     project: Project
     revision: Revision
+    #: unsure: the leading label's probability is below what the policy wants; recheck: decided, and drawn to be checked again.
+    because: Literal["unsure", "recheck"]
     votes_needed: Annotated[int, Field(ge=1, le=1_000)]
     votes_live: Count
+    label: Label
+    confidence_permille: Permille
+    confidence_needed_permille: Permille
     log_odds_milli_nats: MilliNats
+
+
+class PreferenceReached(Frozen):
+    """A comparison was decided: which completion is preferred, and what settled it."""
+
+    origin: Origin
+    project: Project
+    prompt: SubjectId
+    left: SubjectId
+    right: SubjectId
+    choice: Choice | Literal["escalated"]
+    #: `overall`, or the criterion that settled what the overall choices left unclear.
+    settled_by: Name
+    confidence_permille: Permille
+    left_votes: Count
+    right_votes: Count
+    tie_votes: Count
+    policy_version: Version
+    skills_version: Version
+    decided_by: Annotated[tuple[Offset, ...], Field(max_length=1_000)]
+
+
+class PreferenceReopened(Frozen):
+    """What was preferred no longer stands, and why."""
+
+    origin: Origin
+    project: Project
+    choice: Choice | Literal["escalated"]
+    reason: Literal["voted", "policy", "skills"]
 
 
 Outcome = Literal["submitted", "approved", "rejected", "agreed", "disagreed", "golden_right", "golden_wrong"]
@@ -230,15 +379,20 @@ class JudgementScored(Frozen):
 
     origin: Origin
     project: Project
+    task: Task = "review"
     role: Role
     outcome: Outcome
     change: Literal[1, -1]
     submission: SubjectId
     revision: Revision
-    #: Hours since 1970-01-01T00Z of the event that is judged.
-    hour: Annotated[int, Field(ge=-1_000_000, le=10_000_000)]
+    #: Of the event that is judged.
+    hour: Hour
+    #: What the voter said, and what is taken for right: the label decided, or the golden one.
     label: Label | None = None
-    verdict: Verdict | None = None
+    truth: Label | None = None
+    #: How likely each label is the right one, given all votes and the weights of the time; labels under one permille are left
+    #: out. Absent where a golden answer is known, which says it alone.
+    credits_permille: Annotated[dict[Label, Permille], Field(max_length=32)] | None = None
     duration_milliseconds: Milliseconds | None = None
 
 
@@ -260,20 +414,37 @@ class SliceLeft(SliceEntered):
     """The same revision left the approved set; it carries what it entered with, to be subtracted."""
 
 
+Rule = Literal["rejection", "disagreement", "golden", "hurry", "constant", "copying"]
+
+
 class AnnotatorFlagged(Frozen):
-    """A rate's lower Wilson bound passed its limit, with enough counts to say so."""
+    """A rule of the policy holds against a person, with enough counts to say so."""
 
     origin: Origin
     project: Project
-    rule: Literal["rejection", "disagreement"]
+    rule: Rule
+    action: Action
     against: Count
     total: Count
-    limit_permille: Permille
+    limit_permille: Count
     policy_version: Version
+    #: The hour in which the flag goes by itself.
+    expires_hour: Hour | None = None
+    #: The newest records behind it.
+    evidence: Annotated[tuple[Place, ...], Field(max_length=50)] = ()
 
 
-class AnnotatorCleared(AnnotatorFlagged):
-    """The same rule no longer holds against this person."""
+class AnnotatorCleared(Frozen):
+    """A rule no longer holds against this person, and why."""
+
+    origin: Origin
+    project: Project
+    rule: Rule
+    reason: Literal["recovered", "expired", "policy"]
+    against: Count
+    total: Count
+    limit_permille: Count
+    policy_version: Version
 
 
 # --- what the jobs did -------------------------------------------------------------------------
@@ -349,24 +520,33 @@ AnyEvent = Annotated[
     | Event[Literal["assay.SubmissionEdited.v1"], SubmissionEdited]
     | Event[Literal["assay.SubmissionWithdrawn.v1"], SubmissionWithdrawn]
     | Event[Literal["assay.SubmissionAnalysed.v1"], SubmissionAnalysed]
-    | Event[Literal["assay.VoteCast.v1"], VoteCast]
+    | Event[Literal["assay.VoteCast.v2"], VoteCast]
     | Event[Literal["assay.VoteRetracted.v1"], VoteRetracted]
     | Event[Literal["assay.ComparisonOffered.v1"], ComparisonOffered]
     | Event[Literal["assay.PreferenceCast.v1"], PreferenceCast]
-    | Event[Literal["assay.GoldenAnswerSet.v1"], GoldenAnswerSet]
+    | Event[Literal["assay.GoldenAnswerSet.v2"], GoldenAnswerSet]
+    | Event[Literal["assay.SubmissionRuled.v1"], SubmissionRuled]
+    | Event[Literal["assay.SubmissionReopened.v1"], SubmissionReopened]
+    | Event[Literal["assay.AnnotatorEnrolled.v1"], AnnotatorEnrolled]
+    | Event[Literal["assay.LeaseGranted.v1"], LeaseGranted]
+    | Event[Literal["assay.LeaseEnded.v1"], LeaseEnded]
     | Event[Literal["assay.AuthorErased.v1"], AuthorErased]
-    | Event[Literal["assay.PolicyProposed.v1"], PolicyProposed]
-    | Event[Literal["assay.PolicyApplied.v1"], PolicyApplied]
-    | Event[Literal["assay.SkillsEstimated.v1"], SkillsEstimated]
+    | Event[Literal["assay.PolicyProposed.v2"], PolicyProposed]
+    | Event[Literal["assay.PolicyApplied.v2"], PolicyApplied]
+    | Event[Literal["assay.SkillsEstimated.v2"], SkillsEstimated]
     | Event[Literal["assay.ClockTicked.v1"], ClockTicked]
-    | Event[Literal["assay.VerdictReached.v1"], VerdictReached]
-    | Event[Literal["assay.VerdictReopened.v1"], VerdictReopened]
-    | Event[Literal["assay.OverlapRequested.v1"], OverlapRequested]
-    | Event[Literal["assay.JudgementScored.v1"], JudgementScored]
+    | Event[Literal["assay.PaceMeasured.v1"], PaceMeasured]
+    | Event[Literal["assay.LikenessMeasured.v1"], LikenessMeasured]
+    | Event[Literal["assay.VerdictReached.v2"], VerdictReached]
+    | Event[Literal["assay.VerdictReopened.v2"], VerdictReopened]
+    | Event[Literal["assay.OverlapRequested.v2"], OverlapRequested]
+    | Event[Literal["assay.PreferenceReached.v1"], PreferenceReached]
+    | Event[Literal["assay.PreferenceReopened.v1"], PreferenceReopened]
+    | Event[Literal["assay.JudgementScored.v2"], JudgementScored]
     | Event[Literal["assay.SliceEntered.v1"], SliceEntered]
     | Event[Literal["assay.SliceLeft.v1"], SliceLeft]
-    | Event[Literal["assay.AnnotatorFlagged.v1"], AnnotatorFlagged]
-    | Event[Literal["assay.AnnotatorCleared.v1"], AnnotatorCleared]
+    | Event[Literal["assay.AnnotatorFlagged.v2"], AnnotatorFlagged]
+    | Event[Literal["assay.AnnotatorCleared.v2"], AnnotatorCleared]
     | Event[Literal["assay.SnapshotSealed.v1"], SnapshotSealed]
     | Event[Literal["assay.TrainingFinished.v1"], TrainingFinished]
     | Event[Literal["assay.EvaluationFinished.v1"], EvaluationFinished],

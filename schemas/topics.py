@@ -29,14 +29,15 @@ EVENTS = Topic("assay.events.v1", "subject id", "every fact about a subject, and
 VERDICTS = Topic("assay.verdicts.v1", "subject id", "verdicts and requests for overlap (derived)")
 JUDGEMENTS = Topic("assay.judgements.v1", "annotator id", "what each decision says about each writer and voter (derived)")
 SLICES = Topic("assay.slices.v1", "slice id", "texts that entered or left the approved set, with features (derived)")
-ANNOTATORS = Topic("assay.annotators.v1", "annotator id", "flags and skills (derived)")
+ANNOTATORS = Topic("assay.annotators.v1", "annotator id", "flags and skills (derived), and who may be handed what")
+ASSIGNMENTS = Topic("assay.assignments.v1", "subject id", "leases: who was handed what, until when, and how it ended")
 POLICIES = Topic("assay.policies.v1", "project", "proposals, applications and reverts: the source of control records")
 RUNS = Topic("assay.runs.v1", "run id", "snapshots, trainings, evaluations")
 QUARANTINE = Topic(
     "assay.quarantine.v1", "as the original", "bytes, position and reason of records that cannot be handled", "bytes"
 )
 
-FACT_TOPICS = (EVENTS, VERDICTS, JUDGEMENTS, SLICES, ANNOTATORS, POLICIES, RUNS)
+FACT_TOPICS = (EVENTS, VERDICTS, JUDGEMENTS, SLICES, ANNOTATORS, ASSIGNMENTS, POLICIES, RUNS)
 
 
 def state_topic(projection: str, version: int) -> Topic:

@@ -8,6 +8,7 @@ from pydantic_core import CoreSchema, core_schema
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 UUID7_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
+LABEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SLICE_PATTERN = r"^[a-z]{2,3}/[a-z0-9_-]{1,64}/[a-z0-9_-]{1,64}$"
 
 TEXT_MAX_CHARACTERS = 100_000
@@ -41,6 +42,8 @@ Count = Annotated[int, Field(ge=0, le=1_000_000_000_000)]
 Partition = Annotated[int, Field(ge=0, le=100_000)]
 Offset = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
 MilliNats = Annotated[int, Field(ge=-100_000_000, le=100_000_000)]
+#: Hours since 1970-01-01T00Z.
+Hour = Annotated[int, Field(ge=-1_000_000, le=10_000_000)]
 Milliseconds = Annotated[int, Field(ge=0, le=86_400_000)]
 Permille = Annotated[int, Field(ge=0, le=1_000)]
 #: 384 int8 values in base64, the quantised unit vector of one text.
@@ -49,15 +52,30 @@ Embedding = Annotated[str, StringConstraints(min_length=512, max_length=512, pat
 Kind = Literal["prompt", "completion", "context"]
 #: Who or what made a text, as far as its source says.
 Provenance = Literal["human", "model", "unknown"]
-Label = Literal["good", "bad"]
+#: What a vote may say; a project's policy names its labels.
+Label = Annotated[str, StringConstraints(pattern=LABEL_PATTERN)]
 Verdict = Literal["approved", "rejected", "escalated"]
 Role = Literal["writer", "voter"]
+#: What voters are asked: for a label of one revision, or for a choice between two completions.
+Task = Literal["review", "preference"]
+#: How votes are weighed; streams/skills.py has the formulas.
+Model = Literal["majority", "weighted", "bayesian", "toloka"]
+#: What a flag leads to: somebody is told, the person gets work last, or none.
+Action = Literal["notify", "deprioritise", "restrict"]
+Choice = Literal["left", "right", "tie"]
 
 
 class Frozen(BaseModel):
     """The ground of every schema: immutable, nothing is converted (the log keeps the bytes), unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class Place(Frozen):
+    """One record of `assay.events.v1`."""
+
+    partition: Partition
+    offset: Offset
 
 
 class Origin(Frozen):
