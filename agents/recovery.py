@@ -13,7 +13,7 @@ import structlog
 from agents.log_reading import Extent, extents
 from agents.partition import Partition
 from agents.state_log import Row
-from streams.projection import CONTROL_KEY, AnyProjection, AnyState, Json, restore_row
+from streams.projection import CONTROL_KEY, SHARED, AnyProjection, AnyState, Json, restore_row
 
 log = structlog.get_logger(__name__)
 
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 CHUNK_ROWS = 2_000
 #: Tombstones in one transaction.
 TOMBSTONES = 100_000
-_CONTROL = CONTROL_KEY.encode()
+_CONTROL, _SHARED = CONTROL_KEY.encode(), SHARED.encode()
 
 
 class DamagedRows(Exception):
@@ -75,8 +75,8 @@ def _restore_rows(projection: AnyProjection, state: AnyState, chunk: list[tuple[
     try:
         for key, value in chunk:
             packed = loads(value)
-            if key == _CONTROL:
-                _restore_control(projection, state, packed)
+            if key.startswith(_SHARED):
+                _restore_shared(projection, state, key, packed)
                 continue
             row = rows[key.decode()] = unpack(packed)
             fields = fields or len(projection.pack(row))
@@ -87,9 +87,9 @@ def _restore_rows(projection: AnyProjection, state: AnyState, chunk: list[tuple[
     return fields
 
 
-def _restore_control(projection: AnyProjection, state: AnyState, packed: Json) -> None:
-    restore_row(projection, state, CONTROL_KEY, packed)
-    if type(state.position) is not int:
+def _restore_shared(projection: AnyProjection, state: AnyState, key: bytes, packed: Json) -> None:
+    restore_row(projection, state, key.decode(), packed)
+    if key == _CONTROL and type(state.position) is not int:
         raise TypeError("its position is no integer")
 
 

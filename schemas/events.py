@@ -371,7 +371,7 @@ class PreferenceReopened(Frozen):
     reason: Literal["voted", "policy", "skills"]
 
 
-Outcome = Literal["submitted", "approved", "rejected", "agreed", "disagreed", "golden_right", "golden_wrong"]
+Outcome = Literal["submitted", "approved", "rejected", "agreed", "disagreed", "golden_right", "golden_wrong", "credited"]
 
 
 class JudgementScored(Frozen):

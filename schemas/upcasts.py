@@ -18,7 +18,6 @@ from schemas.events import (
     Event,
     GoldenAnswerSet,
     JudgementScored,
-    Outcome,
     OverlapRequested,
     PolicyApplied,
     PolicyProposed,
@@ -253,7 +252,7 @@ class JudgementScoredV1(Frozen):
     origin: Origin
     project: Project
     role: Role
-    outcome: Outcome
+    outcome: Literal["submitted", "approved", "rejected", "agreed", "disagreed", "golden_right", "golden_wrong"]
     change: Literal[1, -1]
     submission: SubjectId
     revision: Revision

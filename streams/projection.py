@@ -27,6 +27,8 @@ MadeT = TypeVar("MadeT", bound=tuple[Any, ...])
 
 #: The key of the state row that holds a partition's position and what its control records said.
 CONTROL_KEY = "~control"
+#: Keys of shared rows begin with it; no subject's id does.
+SHARED = "~"
 NOWHERE = -1
 
 
@@ -88,6 +90,8 @@ class State(Generic[RowT, ControlT]):
 
     control: ControlT
     rows: dict[str, RowT] = field(default_factory=dict[str, RowT])
+    #: Rows about many subjects at once, as JSON: what control records said that is long, and counts over a whole slice.
+    shared: dict[str, Json] = field(default_factory=dict[str, Json])
     position: int = NOWHERE
     #: Keys changed since the last flush, in the order of their first change.
     touched: dict[str, None] = field(default_factory=dict[str, None])
@@ -207,7 +211,7 @@ def row_bytes(projection: AnyProjection, state: AnyState, key: str) -> bytes:
     """One state row as it is stored: JSON with the offset that it was folded up to."""
     if key == CONTROL_KEY:
         return orjson.dumps({"position": state.position, "control": projection.pack_control(state.control)})
-    return orjson.dumps(projection.pack(state.rows[key]))
+    return orjson.dumps(state.shared[key] if key.startswith(SHARED) else projection.pack(state.rows[key]))
 
 
 def restore(projection: AnyProjection, rows: Iterable[tuple[str, bytes]]) -> AnyState:
@@ -223,6 +227,8 @@ def restore_row(projection: AnyProjection, state: AnyState, key: str, packed: Js
     if key == CONTROL_KEY:
         state.position = packed["position"]
         state.control = projection.unpack_control(packed["control"])
+    elif key.startswith(SHARED):
+        state.shared[key] = packed
     else:
         state.rows[key] = projection.unpack(packed)
 
@@ -232,6 +238,8 @@ def state_hash(projection: AnyProjection, state: AnyState) -> str:
     digest = sha256()
     control = {"position": state.position, "control": projection.pack_control(state.control)}
     digest.update(orjson.dumps(control, option=orjson.OPT_SORT_KEYS))
+    for key in sorted(state.shared):
+        digest.update(key.encode() + b"\0" + orjson.dumps(state.shared[key], option=orjson.OPT_SORT_KEYS) + b"\n")
     for key in sorted(state.rows):
         digest.update(key.encode() + b"\0")
         digest.update(orjson.dumps(projection.pack(state.rows[key]), option=orjson.OPT_SORT_KEYS) + b"\n")

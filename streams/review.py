@@ -4,18 +4,31 @@ Every event changes a submission's row; what the row then stands for (`Standing`
 for before, and the difference is the effects. So a verdict turned over takes back exactly what it had said.
 """
 
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Iterable
+from operator import add
 from sys import intern
-from typing import Any, NamedTuple
+from typing import Any
 
 from schemas import events as e
-from schemas.catalogue import TYPE_OF
-from schemas.policy import Policy
-from schemas.topics import EVENTS, JUDGEMENTS, SLICES, VERDICTS
-from schemas.words import Verdict
-from streams.projection import Effect, Json, Record, Refusal, State, Step, effect, maker
-from streams.weights import milli_nats
+from schemas.identity import unix_milliseconds
+from schemas.topics import EVENTS
+from streams.deciding import decide, escalate, rule
+from streams.projection import Effect, Json, Record, Refusal, State, Step, maker
+from streams.standing import (
+    NOTHING,
+    Change,
+    Standing,
+    difference,
+    golden_now,
+    is_rechecked,
+    of_vote,
+    reopened,
+    requested,
+    standing,
+    submitted,
+)
+from streams.submissions import UNWEIGHED, Analysis, Row, Vote, counts, made_vote, pack, unpack, weigh
+from streams.weighing import NO_POLICY, InForce, Rules, pack_policies, rules_of, skills_key, take_skills, unpack_policies
 
 #: Events that one submission may have. Beyond it they are refused, so that a row stays within a Kafka message.
 MAX_EVENTS_PER_SUBMISSION = 5_000
@@ -23,331 +36,31 @@ MAX_EVENTS_PER_SUBMISSION = 5_000
 HOUR_MILLISECONDS = 3_600_000
 
 
-class Vote(NamedTuple):
-    """A live vote: the last that this voter cast on this revision."""
+class Control:
+    """What control records said: policies by project, and the last full hour of the clock."""
 
-    voter: str
-    good: int
-    revision: int
-    offset: int
-    hour: int
-    milliseconds: int | None
-
-
-_made_vote = maker(Vote)
-
-
-class Analysis(NamedTuple):
-    """What was recorded about a revision's text."""
-
-    revision: int
-    model: str
-    words: int
-    embedding: str
-
-
-class Row:
-    """All that the fold keeps about one submission. `revision` 0: votes came before the submission itself."""
-
-    __slots__ = (
-        "analysis", "decided_under", "events", "golden", "good", "hour", "kind", "live", "log_odds", "offset", "project",
-        "prompt", "reached", "revision", "seen", "slice", "unsure_votes", "verdict", "votes", "withdrawn", "writer",
-    )  # fmt: skip
+    __slots__ = ("hour", "policies", "rules")
 
     def __init__(self) -> None:
-        self.offset = -1
-        self.project = ""
-        self.kind = ""
-        self.writer = ""
-        self.slice = ""
-        self.prompt: str | None = None
-        self.revision = 0
+        self.policies: dict[str, InForce] = {}
         self.hour = 0
-        self.withdrawn = 0
-        #: Each voter's vote on the newest revision that they voted on; `live` and `good` count those that count.
-        self.votes: dict[str, Vote] = {}
-        self.live = 0
-        self.good = 0
-        self.golden: tuple[int, Verdict] | None = None
-        self.analysis: Analysis | None = None
-        self.verdict: Verdict | None = None
-        #: Offset of the record that decided, and the policy version it was decided under.
-        self.reached = -1
-        self.decided_under = 0
-        self.log_odds = 0
-        #: Live votes when more were asked for; 0 while nothing is asked.
-        self.unsure_votes = 0
-        #: How many events were folded, and `id:checksum ` of each: one string, where a list of ids would be
-        #: half of the memory of all rows.
-        self.events = 0
-        self.seen = ""
+        #: What follows from policies and recorded weights, by project; made when it is first asked for.
+        self.rules: dict[str, Rules] = {}
 
 
-class Rules(NamedTuple):
-    """A policy as the fold uses it."""
-
-    version: int
-    policy: Policy
-    weight: int
-    approve: int
-    reject: int
-
-
-class Standing(NamedTuple):
-    """What a row says to the world; its judgements follow from the verdict, the golden answer and the votes.
-
-    `votes` is the row's own dict, of which the first `known` count: votes are only ever added to it, and where one
-    is replaced or taken out the row gets a new dict.
-    """
-
-    verdict: Verdict | None
-    unsure_votes: int
-    golden: Verdict | None
-    analysis: Analysis | None
-    votes: dict[str, Vote]
-    known: int
-
-
-Control = dict[str, Rules]
 ReviewState = State[Row, Control]
 ReviewStep = Step[Row, Control]
 _step: Callable[[tuple[Any, ...]], ReviewStep] = maker(Step)
 
-NOTHING = Standing(None, 0, None, None, {}, 0)
 
-
-def rules_of(version: int, policy: Policy) -> Rules:
-    return Rules(
-        version,
-        policy,
-        milli_nats(policy.voter_accuracy_permille),
-        milli_nats(policy.approve_confidence_permille),
-        milli_nats(policy.reject_confidence_permille),
-    )
-
-
-DEFAULT_RULES = rules_of(0, Policy())
-
-
-# --- deciding ----------------------------------------------------------------------------------
-
-
-def counts(row: Row, vote: Vote) -> bool:
-    """Votes count on the current revision, and not by its writer."""
-    return vote.revision == row.revision and vote.voter != row.writer
-
-
-def recount(row: Row) -> None:
-    counted = [vote.good for vote in row.votes.values() if counts(row, vote)]
-    row.live, row.good = len(counted), sum(counted)
-
-
-def decide(row: Row, rules: Rules, offset: int, may_turn: bool) -> None:
-    """Set the row's verdict from its votes. `may_turn`: a verdict that they contradict does not stand."""
-    live, policy = row.live, rules.policy
-    row.log_odds = odds = (2 * row.good - live) * rules.weight
-    row.unsure_votes = 0
-    if row.verdict is not None and (not may_turn or _still_supported(row.verdict, odds, live, policy)):
-        return
-    row.verdict = None
-    if row.withdrawn or not row.revision or live < policy.overlap_min:
-        return
-    row.verdict = _verdict(odds, live, rules)
-    if row.verdict is None:
-        row.unsure_votes = live
-    else:
-        row.reached, row.decided_under = offset, rules.version
-
-
-def _verdict(odds: int, live: int, rules: Rules) -> Verdict | None:
-    if odds >= rules.approve:
-        return "approved"
-    if odds <= -rules.reject:
-        return "rejected"
-    return "escalated" if live >= rules.policy.overlap_max else None
-
-
-def _still_supported(verdict: Verdict, odds: int, live: int, policy: Policy) -> bool:
-    """A tie contradicts nobody; an escalation stands until the votes lean to one side."""
-    if live < policy.overlap_min:
-        return False
-    return odds >= 0 if verdict == "approved" else odds <= 0 if verdict == "rejected" else odds == 0
-
-
-# --- what a row says to the world --------------------------------------------------------------
-
-_LABELS = ("bad", "good")
-#: Verdicts that say who was right; an escalation does not.
-_DECIDED = ("approved", "rejected")
-
-
-def standing(row: Row) -> Standing:
-    return _standing(row, row.verdict, row.unsure_votes, len(row.votes))
-
-
-def _standing(row: Row, verdict: Verdict | None, unsure_votes: int, known: int) -> Standing:
-    """The row's standing, were these its verdict, its call for votes, and the number of its votes."""
-    analysis = row.analysis
-    in_slice = verdict == "approved" and analysis is not None and analysis.revision == row.revision
-    return Standing(verdict, unsure_votes, _golden_now(row), analysis if in_slice else None, row.votes, known)
-
-
-def _golden_now(row: Row) -> Verdict | None:
-    return row.golden[1] if row.golden is not None and row.golden[0] == row.revision else None
-
-
-_VERDICT_REACHED = TYPE_OF[e.VerdictReached]
-_VERDICT_REOPENED = TYPE_OF[e.VerdictReopened]
-_OVERLAP_REQUESTED = TYPE_OF[e.OverlapRequested]
-_JUDGEMENT_SCORED = TYPE_OF[e.JudgementScored]
-_SLICE_ENTERED = TYPE_OF[e.SliceEntered]
-_SLICE_LEFT = TYPE_OF[e.SliceLeft]
-
-
-class _Change(NamedTuple):
-    """One row between two standings; `revision` is the one that `before` spoke of."""
-
-    key: str
-    row: Row
-    revision: int
-    before: Standing
-    after: Standing
-    reason: str
-
-
-def _difference(change: _Change) -> list[Effect]:
-    """The facts that turn what was said into what is now said: first what is taken back, then what is new."""
-    before, after = change.before, change.after
-    if before == after:
-        return []
-    effects: list[Effect] = []
-    if before.verdict != after.verdict:
-        if before.verdict is not None:
-            effects.append(_reopened(change, before.verdict))
-        if after.verdict is not None:
-            effects.append(_reached(change, after.verdict))
-    if after.unsure_votes and before.unsure_votes != after.unsure_votes:
-        effects.append(_requested(change.key, change.row))
-    effects += _judged(change)
-    if before.analysis != after.analysis:
-        if before.analysis is not None:
-            effects.append(_sliced(change, _SLICE_LEFT, before.analysis))
-        if after.analysis is not None:
-            effects.append(_sliced(change, _SLICE_ENTERED, after.analysis))
-    return effects
-
-
-def _reopened(change: _Change, verdict: Verdict) -> Effect:
-    data: Json = {"project": change.row.project, "revision": change.revision, "verdict": verdict, "reason": change.reason}
-    return effect((VERDICTS.name, change.key, _VERDICT_REOPENED, data))
-
-
-def _reached(change: _Change, verdict: Verdict) -> Effect:
-    row = change.row
-    data: Json = {
-        "project": row.project,
-        "revision": row.revision,
-        "verdict": verdict,
-        "policy_version": row.decided_under,
-        "log_odds_milli_nats": row.log_odds,
-        "good_votes": row.good,
-        "bad_votes": row.live - row.good,
-        "decided_by": sorted([vote.offset for vote in row.votes.values() if counts(row, vote)])[:1_000],
-    }
-    return effect((VERDICTS.name, change.key, _VERDICT_REACHED, data))
-
-
-def _requested(key: str, row: Row) -> Effect:
-    data: Json = {
-        "project": row.project,
-        "revision": row.revision,
-        "votes_needed": 1,
-        "votes_live": row.unsure_votes,
-        "log_odds_milli_nats": row.log_odds,
-    }
-    return effect((VERDICTS.name, key, _OVERLAP_REQUESTED, data))
-
-
-# --- judgements --------------------------------------------------------------------------------
-
-
-def judgements(key: str, row: Row, said: Standing) -> list[Effect]:
-    """What this standing says about the writer and about each voter whose vote counts."""
-    if said.verdict not in _DECIDED and said.golden is None:
-        return []
-    made: list[Effect] = []
-    if said.verdict in _DECIDED:
-        made.append(_of_writer(key, row, said.verdict))
-    for vote in islice(said.votes.values(), said.known):
-        made += _of_vote(key, row, said.verdict, said.golden, vote)
-    return made
-
-
-def _judged(change: _Change) -> list[Effect]:
-    """Judgements taken back, then judgements made."""
-    key, row = change.key, change.row
-    old, new = judgements(key, row, change.before), judgements(key, row, change.after)
-    if not old:
-        return new
-    gone = [one._replace(data={**one.data, "change": -1}) for one in old if one not in new]
-    return gone + [one for one in new if one not in old]
-
-
-def _of_writer(key: str, row: Row, outcome: str) -> Effect:
-    data: Json = {
-        "project": row.project,
-        "role": "writer",
-        "outcome": outcome,
-        "change": 1,
-        "submission": key,
-        "revision": row.revision,
-        "hour": row.hour,
-    }
-    return effect((JUDGEMENTS.name, row.writer, _JUDGEMENT_SCORED, data))
-
-
-def _of_vote(key: str, row: Row, verdict: Verdict | None, golden: Verdict | None, vote: Vote) -> list[Effect]:
-    if not counts(row, vote):
-        return []
-    made: list[Effect] = []
-    if verdict in _DECIDED:
-        agreed = _of_voter(key, row, vote, "agreed" if vote.good == (verdict == "approved") else "disagreed")
-        agreed.data["verdict"] = verdict
-        made.append(agreed)
-    if golden is not None:
-        made.append(_of_voter(key, row, vote, "golden_right" if vote.good == (golden == "approved") else "golden_wrong"))
-    return made
-
-
-def _of_voter(key: str, row: Row, vote: Vote, outcome: str) -> Effect:
-    data: Json = {
-        "project": row.project,
-        "role": "voter",
-        "outcome": outcome,
-        "change": 1,
-        "submission": key,
-        "revision": row.revision,
-        "hour": vote.hour,
-        "label": _LABELS[vote.good],
-    }
-    if vote.milliseconds is not None:
-        data["duration_milliseconds"] = vote.milliseconds
-    return effect((JUDGEMENTS.name, vote.voter, _JUDGEMENT_SCORED, data))
-
-
-def _sliced(change: _Change, type_: str, analysis: Analysis) -> Effect:
-    row = change.row
-    data: Json = {
-        "project": row.project,
-        "submission": change.key,
-        "revision": analysis.revision,
-        "kind": row.kind,
-        "writer": row.writer,
-        "model": analysis.model,
-        "words": analysis.words,
-        "embedding": analysis.embedding,
-    }
-    return effect((SLICES.name, row.slice, type_, data))
+def rules_in(state: ReviewState, project: str) -> Rules:
+    """How the project's votes are weighed and when they decide, as of the state's position."""
+    rules = state.control.rules.get(project)
+    if rules is None:
+        in_force = state.control.policies.get(project, NO_POLICY)
+        rules = rules_of(in_force, in_force.policy.labels, state.shared, project, "review")
+        state.control.rules[project] = rules
+    return rules
 
 
 # --- what each event does to a row -------------------------------------------------------------
@@ -358,7 +71,7 @@ def _received(row: Row, record: Record, data: e.SubmissionReceived) -> Refusal |
         return Refusal("received_twice", "the submission was already received under another event id")
     row.project, row.kind, row.writer, row.slice = intern(data.project), data.kind, intern(data.writer), intern(data.slice)
     row.prompt, row.revision, row.hour = data.prompt, 1, record.time_ms // HOUR_MILLISECONDS
-    recount(row)
+    row.revised, row.weighed = row.hour, UNWEIGHED
     return None
 
 
@@ -367,8 +80,8 @@ def _edited(row: Row, record: Record, data: e.SubmissionEdited) -> Refusal | Non
         return Refusal("edited_before_received", "no such submission stands before this edit")
     if data.revision != row.revision + 1:
         return Refusal("revision_out_of_turn", f"revision {data.revision} does not follow revision {row.revision}")
-    row.revision, row.verdict, row.withdrawn = data.revision, None, 0
-    recount(row)
+    row.revision, row.verdict, row.withdrawn, row.floor = data.revision, None, 0, 0
+    row.revised, row.weighed = record.time_ms // HOUR_MILLISECONDS, UNWEIGHED
     return None
 
 
@@ -386,29 +99,49 @@ def _analysed(row: Row, record: Record, data: e.SubmissionAnalysed) -> Refusal |
 
 
 def _vote(record: Record, data: e.VoteCast) -> Vote:
-    good = 1 if data.label == "good" else 0
-    # Voters are few and votes are many: one string for each voter saves half of a row's memory.
-    voter, hour = intern(data.voter), record.time_ms // HOUR_MILLISECONDS
-    return _made_vote((voter, good, data.revision, record.offset, hour, data.duration_milliseconds))
+    # Voters and labels are few and votes are many: one string for each saves half of a row's memory.
+    voter, label, hour = intern(data.voter), intern(data.label), record.time_ms // HOUR_MILLISECONDS
+    return made_vote((voter, label, data.revision, record.offset, hour, data.duration_milliseconds))
 
 
 def _voted(row: Row, record: Record, data: e.VoteCast) -> Refusal | None:
     vote, earlier = _vote(record, data), row.votes.get(data.voter)
     if earlier is None or earlier.revision <= vote.revision:
-        row.votes = {**row.votes, vote.voter: vote}
-        recount(row)
+        row.votes, row.weighed = {**row.votes, vote.voter: vote}, UNWEIGHED
     return None
 
 
 def _retracted(row: Row, record: Record, data: e.VoteRetracted) -> Refusal | None:
     row.votes = {voter: vote for voter, vote in row.votes.items() if voter != data.voter or vote.revision != data.revision}
-    recount(row)
+    row.weighed = UNWEIGHED
     return None
 
 
 def _golden(row: Row, record: Record, data: e.GoldenAnswerSet) -> Refusal | None:
-    row.golden = (data.revision, data.verdict)
+    row.golden = (data.revision, data.label)
     return None
+
+
+def _about_current(row: Row, revision: int) -> Refusal | None:
+    """An editor speaks of what there is."""
+    if not row.revision:
+        return Refusal("ruled_before_received", "no such submission stands before an editor's ruling")
+    if revision != row.revision:
+        return Refusal("ruled_on_another_revision", f"revision {revision} is ruled on, and {row.revision} stands")
+    return Refusal("ruled_on_withdrawn", "the submission was withdrawn") if row.withdrawn else None
+
+
+def _ruled(row: Row, record: Record, data: e.SubmissionRuled) -> Refusal | None:
+    if data.ruled_by == row.writer:
+        return Refusal("ruled_by_writer", "nobody decides on a text of their own")
+    return _about_current(row, data.revision)
+
+
+def _taken_back(row: Row, record: Record, data: e.SubmissionReopened) -> Refusal | None:
+    refusal = _about_current(row, data.revision)
+    if refusal is None and row.verdict is not None:
+        row.verdict, row.floor = None, row.live + 1
+    return refusal
 
 
 _Handler = Callable[[Row, Record, Any], Refusal | None]
@@ -418,6 +151,8 @@ HANDLERS: dict[type, _Handler] = {
     e.SubmissionEdited: _edited,
     e.SubmissionWithdrawn: _withdrawn,
     e.SubmissionAnalysed: _analysed,
+    e.SubmissionRuled: _ruled,
+    e.SubmissionReopened: _taken_back,
     e.VoteCast: _voted,
     e.VoteRetracted: _retracted,
     e.GoldenAnswerSet: _golden,
@@ -427,93 +162,51 @@ HANDLERS: dict[type, _Handler] = {
 #: an earlier revision, or about a text that is gone.
 _SETTLED: dict[type, str] = {e.SubmissionEdited: "edited", e.SubmissionWithdrawn: "withdrawn"}
 #: After a retraction a verdict must be supported again; after a vote only where the policy says so.
-_REASONS: dict[type, str] = {e.VoteCast: "voted", e.VoteRetracted: "retracted"}
+_REASONS: dict[type, str] = {
+    e.VoteCast: "voted",
+    e.VoteRetracted: "retracted",
+    e.SubmissionRuled: "ruled",
+    e.SubmissionReopened: "reopened",
+}
 
 
 class Review:
     """The projection of `assay.events.v1` by submission."""
 
     name = "review"
-    version = 2
+    version = 3
     source = EVENTS
 
     def empty(self) -> ReviewState:
-        return State(control={})
+        return State(control=Control())
 
     def apply(self, state: ReviewState, record: Record) -> ReviewStep:
         if record.offset <= state.position:
             return Step(state, [])
         state.position = record.offset
         data = record.event.data
-        if type(data) is e.PolicyApplied:
-            return _apply_policy(state, record, data)
         handler = HANDLERS.get(type(data))
-        return Step(state, []) if handler is None else _apply_to_row(state, record, data, handler)
+        if handler is not None:
+            return _apply_to_row(state, record, data, handler)
+        control = CONTROLS.get(type(data))
+        return Step(state, [] if control is None else control(state, record, data))
 
     def pack(self, row: Row) -> list[Any]:
-        """In the order of `Row`'s fields; an object would name them a million times, at twice the bytes and time."""
-        return [
-            row.offset,
-            row.project,
-            row.kind,
-            row.writer,
-            row.slice,
-            row.prompt,
-            row.revision,
-            row.hour,
-            row.withdrawn,
-            [tuple(vote) for vote in row.votes.values()],
-            row.live,
-            row.good,
-            row.golden,
-            None if row.analysis is None else tuple(row.analysis),
-            row.verdict,
-            row.reached,
-            row.decided_under,
-            row.log_odds,
-            row.unsure_votes,
-            row.events,
-            row.seen,
-        ]
+        return pack(row)
 
     def unpack(self, packed: list[Any]) -> Row:
-        row = Row.__new__(Row)
-        (
-            row.offset,
-            row.project,
-            row.kind,
-            row.writer,
-            row.slice,
-            row.prompt,
-            row.revision,
-            row.hour,
-            row.withdrawn,
-            votes,
-            row.live,
-            row.good,
-            golden,
-            analysis,
-            row.verdict,
-            row.reached,
-            row.decided_under,
-            row.log_odds,
-            row.unsure_votes,
-            row.events,
-            row.seen,
-        ) = packed
-        row.votes = {
-            (name := intern(voter)): _made_vote((name, good, revision, offset, hour, milliseconds))
-            for voter, good, revision, offset, hour, milliseconds in votes
-        }
-        row.golden = None if golden is None else (golden[0], golden[1])
-        row.analysis = None if analysis is None else Analysis(*analysis)
-        return row
+        return unpack(packed)
 
     def pack_control(self, control: Control) -> Json:
-        return {project: [rules.version, rules.policy.model_dump()] for project, rules in sorted(control.items())}
+        return {"policies": pack_policies(control.policies), "hour": control.hour}
 
     def unpack_control(self, packed: Json) -> Control:
-        return {project: rules_of(version, Policy(**policy)) for project, (version, policy) in packed.items()}
+        control = Control()
+        control.policies, control.hour = unpack_policies(packed["policies"]), packed["hour"]
+        return control
+
+
+# --- one subject -------------------------------------------------------------------------------
 
 
 def _apply_to_row(state: ReviewState, record: Record, data: Any, handler: _Handler) -> ReviewStep:
@@ -551,7 +244,7 @@ def _apply_to_new(state: ReviewState, record: Record, handler: _Handler) -> Revi
     state.rows[subject] = row
     state.touched[subject] = None
     row.offset, row.events, row.seen = record.offset, 1, _mark(record)
-    return Step(state, [_of_writer(subject, row, "submitted")] if row.revision else [])
+    return Step(state, [submitted(subject, row)] if row.revision else [])
 
 
 _TOO_MANY = Refusal("too_many_events", f"more than {MAX_EVENTS_PER_SUBMISSION} events on one submission")
@@ -568,67 +261,155 @@ def _same_id(row: Row, record: Record) -> Refusal | None:
     return Refusal("id_reused", "the same id with another body")
 
 
+def _may_turn(key: str, row: Row, rules: Rules) -> bool:
+    return bool(rules.policy.late_votes_reopen) or is_rechecked(key, row, rules)
+
+
 def _settle(state: ReviewState, record: Record, row: Row, revision: int, before: Standing) -> list[Effect]:
     """Decide the row anew, and say what changed."""
-    key, kind = record.event.subject, type(record.event.data)
-    rules = state.control.get(row.project, DEFAULT_RULES)
-    may_turn = kind is e.VoteRetracted or bool(rules.policy.late_votes_reopen)
-    decide(row, rules, record.offset, may_turn)
+    key, data = record.event.subject, record.event.data
+    kind, rules = type(data), rules_in(state, row.project)
+    if isinstance(data, e.SubmissionRuled):
+        rule(row, rules, record.offset, data.verdict)
+    else:
+        decide(row, rules, record.offset, kind is e.VoteRetracted or _may_turn(key, row, rules))
     after = standing(row)
     settled = _SETTLED.get(kind)
     if settled is not None:
-        # Judgements stay: only the verdict and the place in the slice are taken back.
-        spoken = before._replace(verdict=None)
-        effects = [_reopened(_Change(key, row, revision, before, NOTHING, settled), before.verdict)] if before.verdict else []
-        if row.revision == revision:
-            # A withdrawn text keeps its golden answer, which has been said already.
-            return effects + _difference(_Change(key, row, revision, spoken, after, settled))
-        spoken = spoken._replace(known=0, golden=None)
-        effects += _difference(_Change(key, row, revision, spoken, NOTHING, settled))
-        return effects + _difference(_Change(key, row, row.revision, NOTHING, after, settled))
-    change = _Change(key, row, row.revision, before, after, _REASONS.get(kind, "voted"))
+        return _settled(Change(key, row, rules, revision, before, after, settled))
+    change = Change(key, row, rules, row.revision, before, after, _REASONS.get(kind, "voted"))
     if kind is e.SubmissionReceived:
-        return [_of_writer(key, row, "submitted"), *_difference(change)]
-    return _difference(change)
+        return [submitted(key, row), *difference(change)]
+    return difference(change)
+
+
+def _settled(change: Change) -> list[Effect]:
+    """Judgements stay: only the verdict and the place in the slice are taken back."""
+    spoken = change.before._replace(verdict=None, label="")
+    effects = [reopened(change._replace(after=NOTHING))] if change.before.verdict else []
+    if change.row.revision == change.revision:
+        # A withdrawn text keeps its golden answer, which has been said already.
+        return effects + difference(change._replace(before=spoken))
+    effects += difference(change._replace(before=spoken._replace(known=0, golden=None), after=NOTHING))
+    return effects + difference(change._replace(revision=change.row.revision, before=NOTHING))
 
 
 def _first_vote(state: ReviewState, key: str, record: Record, row: Row, data: e.VoteCast) -> list[Effect]:
     """A voter's first vote on the row, as nearly every event is one: only what a vote can change is looked at."""
-    vote, verdict, unsure_votes = _vote(record, data), row.verdict, row.unsure_votes
+    rules = state.control.rules.get(row.project) or rules_in(state, row.project)
+    vote, before = _vote(record, data), (row.verdict, row.label, row.credits, row.unsure_votes)
     row.votes[vote.voter] = vote
-    if counts(row, vote):
-        row.live += 1
-        row.good += vote.good
-    rules = state.control.get(row.project, DEFAULT_RULES)
-    decide(row, rules, record.offset, bool(rules.policy.late_votes_reopen))
-    if row.verdict != verdict:
-        before = _standing(row, verdict, unsure_votes, len(row.votes) - 1)
-        return _difference(_Change(key, row, row.revision, before, standing(row), "voted"))
-    judged = [] if verdict is None and row.golden is None else _of_vote(key, row, verdict, _golden_now(row), vote)
-    if row.unsure_votes and row.unsure_votes != unsure_votes:
-        return [_requested(key, row), *judged]
+    _weigh_one(row, rules, vote)
+    decide(row, rules, record.offset, row.verdict is not None and _may_turn(key, row, rules))
+    if row.verdict != before[0] or (before[0] is not None and (row.label != before[1] or row.credits is not before[2])):
+        return difference(Change(key, row, rules, row.revision, _before_vote(row, before), standing(row), "voted"))
+    golden = golden_now(row)
+    judged = [] if row.verdict is None and golden is None else of_vote(key, row, standing(row), vote)
+    if row.unsure_votes and row.unsure_votes != before[3]:
+        return [requested(key, row, rules), *judged]
     return judged
 
 
-def _apply_policy(state: ReviewState, record: Record, data: e.PolicyApplied) -> ReviewStep:
-    """The project's open subjects, in key order, as the new policy sees the votes that were already cast."""
-    if data.version <= state.control.get(data.project, DEFAULT_RULES).version:
-        return Step(state, [])
-    rules = state.control[data.project] = rules_of(data.version, data.policy)
+def _weigh_one(row: Row, rules: Rules, vote: Vote) -> None:
+    """Add one more vote to the row's scores."""
+    if row.weighed != rules.weighed:
+        weigh(row, rules)
+        return
+    voted = rules.index.get(vote.label)
+    if voted is not None and counts(row, vote):
+        row.live += 1
+        row.scores = tuple(map(add, row.scores, rules.weights.get(vote.voter, rules.default)[voted]))
+
+
+def _before_vote(row: Row, said: tuple[Any, ...]) -> Standing:
+    """The row's standing before its newest vote, when it said this verdict, label, credits and call for votes."""
+    verdict, label, credits, unsure_votes = said
+    analysis = row.analysis
+    in_slice = verdict == "approved" and analysis is not None and analysis.revision == row.revision
+    about = (verdict, label, credits) if verdict is not None else (None, "", {})
+    return Standing(*about, unsure_votes, golden_now(row), analysis if in_slice else None, row.votes, len(row.votes) - 1)
+
+
+# --- control records ---------------------------------------------------------------------------
+
+
+def _apply_policy(state: ReviewState, record: Record, data: e.PolicyApplied) -> list[Effect]:
+    """The project's open subjects, as the new policy sees the votes that were already cast."""
+    if data.version <= state.control.policies.get(data.project, NO_POLICY).version:
+        return []
+    state.control.policies[data.project] = InForce(data.version, data.policy, record.offset)
+    state.control.rules.pop(data.project, None)
+    return _reconsider(state, record, _of_project(state, data.project), "policy")
+
+
+def _apply_skills(state: ReviewState, record: Record, data: e.SkillsEstimated) -> list[Effect]:
+    """The project's open subjects, and in a sweep also the decided ones, as the new weights see their votes."""
+    key = take_skills(state.shared, record.offset, data) if data.task == "review" else None
+    if key is None:
+        return []
+    state.touched[key] = None
+    state.control.rules.pop(data.project, None)
+    rules = rules_in(state, data.project)
+    if data.more or key != skills_key(data.project, "review", rules.model):
+        return []
+    swept = data.sweep and bool(rules.policy.late_votes_reopen)
+    return _reconsider(state, record, _of_project(state, data.project, decided=swept), "skills")
+
+
+def _apply_clock(state: ReviewState, record: Record, data: e.ClockTicked) -> list[Effect]:
+    """What is undecided past its project's deadline goes to an editor. The clock is looked at by the full hour."""
+    hour = unix_milliseconds(data.until) // HOUR_MILLISECONDS
+    if hour <= state.control.hour:
+        return []
+    state.control.hour = hour
+    hours = {project: one.policy.deadline_hours for project, one in state.control.policies.items() if one.policy.deadline_hours}
+    if not hours:
+        return []
     effects: list[Effect] = []
     for key in sorted(state.rows):
         row = state.rows[key]
-        if row.project == data.project and row.verdict is None and row.revision:
-            effects += _reconsider(state, record, key, row, rules)
-    return Step(state, effects)
+        if row.project in hours and _is_open(row) and row.revised + hours[row.project] <= hour:
+            effects += _overdue(state, record, key, row)
+    return effects
 
 
-def _reconsider(state: ReviewState, record: Record, key: str, row: Row, rules: Rules) -> list[Effect]:
-    before = standing(row)
-    decide(row, rules, record.offset, may_turn=True)
+def _overdue(state: ReviewState, record: Record, key: str, row: Row) -> list[Effect]:
+    rules, before = rules_in(state, row.project), standing(row)
+    escalate(row, rules, record.offset, "deadline")
     row.offset = record.offset
     state.touched[key] = None
-    return _difference(_Change(key, row, row.revision, before, standing(row), "policy"))
+    return difference(Change(key, row, rules, row.revision, before, standing(row), "voted"))
 
+
+def _is_open(row: Row) -> bool:
+    return row.verdict is None and row.revision > 0 and not row.withdrawn
+
+
+def _of_project(state: ReviewState, project: str, decided: bool = False) -> list[str]:
+    """Keys of a project's open subjects, in order; with `decided` of all that have a text."""
+    return [
+        key
+        for key in sorted(state.rows)
+        if (row := state.rows[key]).project == project and row.revision and (decided or row.verdict is None)
+    ]
+
+
+def _reconsider(state: ReviewState, record: Record, keys: Iterable[str], reason: str) -> list[Effect]:
+    effects: list[Effect] = []
+    for key in keys:
+        row = state.rows[key]
+        rules, before = rules_in(state, row.project), standing(row)
+        decide(row, rules, record.offset, may_turn=True)
+        row.offset = record.offset
+        state.touched[key] = None
+        effects += difference(Change(key, row, rules, row.revision, before, standing(row), reason))
+    return effects
+
+
+CONTROLS: dict[type, Callable[[ReviewState, Record, Any], list[Effect]]] = {
+    e.PolicyApplied: _apply_policy,
+    e.SkillsEstimated: _apply_skills,
+    e.ClockTicked: _apply_clock,
+}
 
 REVIEW = Review()

@@ -10,11 +10,15 @@ from hypothesis import strategies as st
 
 from schemas.catalogue import EVENT_OF, TYPE_OF
 from schemas.events import (
+    ClockTicked,
     GoldenAnswerSet,
     PolicyApplied,
+    SkillsEstimated,
     SubmissionAnalysed,
     SubmissionEdited,
     SubmissionReceived,
+    SubmissionReopened,
+    SubmissionRuled,
     SubmissionWithdrawn,
     VoteCast,
     VoteRetracted,
@@ -42,7 +46,11 @@ ACTIONS = st.one_of(
     st.tuples(st.just("vote"), PLACE, st.sampled_from(VOTERS), st.sampled_from(["good", "bad"]), st.integers(1, 2)),
     st.tuples(st.just("vote"), PLACE, st.sampled_from(VOTERS), st.sampled_from(["good", "bad"]), st.just(1)),
     st.tuples(st.just("retract"), PLACE, st.sampled_from(VOTERS), st.integers(1, 2)),
-    st.tuples(st.just("golden"), PLACE, st.integers(1, 2), st.sampled_from(["approved", "rejected"])),
+    st.tuples(st.just("golden"), PLACE, st.integers(1, 2), st.sampled_from(["good", "bad"])),
+    st.tuples(st.just("rule"), PLACE, st.integers(1, 2), st.sampled_from(["approved", "rejected"]), st.sampled_from(["ed", "writer"])),
+    st.tuples(st.just("reopen"), PLACE, st.integers(1, 2)),
+    st.tuples(st.just("skills"), st.integers(1, 3), st.sampled_from(VOTERS), st.integers(-2_000, 4_000), st.booleans(), st.booleans()),
+    st.tuples(st.just("tick"), st.integers(0, 40)),
     st.tuples(st.just("policy"), st.integers(1, 4), st.integers(2, 3), st.sampled_from([750, 900]), st.integers(0, 1)),
 )
 #: Hypothesis makes lists of five on average where no minimum is set: too few for anything to be decided and undone.
@@ -73,8 +81,17 @@ def _data(action: Action) -> tuple[str, Frozen]:
             data = VoteCast(revision=revision, voter=voter, label=label, duration_milliseconds=1_500)
         case ("retract", subject, voter, revision):
             data = VoteRetracted(revision=revision, voter=voter)
-        case ("golden", subject, revision, verdict):
-            data = GoldenAnswerSet(revision=revision, verdict=verdict, set_by="ed")
+        case ("golden", subject, revision, label):
+            data = GoldenAnswerSet(revision=revision, label=label, set_by="ed")
+        case ("rule", subject, revision, verdict, editor):
+            data = SubmissionRuled(revision=revision, verdict=verdict, ruled_by=editor, reason="a ruling")
+        case ("reopen", subject, revision):
+            data = SubmissionReopened(revision=revision, reopened_by="ed", reason="once more")
+        case ("skills", version, voter, weight, champion, sweep):
+            subject = "p"
+            data = skills(version, {voter: (weight, 0, 0, weight)}, champion=champion, sweep=sweep)
+        case ("tick", hours):
+            subject, data = "clock", ClockTicked(until=START + timedelta(hours=hours))
         case ("policy", version, overlap_min, confidence, late):
             subject = "p"
             policy = Policy(
@@ -82,11 +99,30 @@ def _data(action: Action) -> tuple[str, Frozen]:
                 approve_confidence_permille=confidence,
                 reject_confidence_permille=confidence,
                 late_votes_reopen=late,
+                recheck_share_permille=400 * late,
+                deadline_hours=overlap_min,
             )
             data = PolicyApplied(project="p", version=version, policy=policy, applied_by="ops", reason="trying")
         case _:
             raise AssertionError(action)
     return subject, data
+
+
+def skills(version: int, weights: dict[str, tuple[int, ...]], *, champion: bool = True, sweep: bool = False) -> SkillsEstimated:
+    """Weights by which the default voter is right four times of five."""
+    return SkillsEstimated(
+        project="p",
+        version=version,
+        model="bayesian",
+        champion=champion,
+        labels=("bad", "good"),
+        prior_milli_nats=(-300, 0),
+        default_milli_nats=(1_386, 0, 0, 1_386),
+        weights_milli_nats=weights,
+        temperature_permille=1_500,
+        golden_answers=0,
+        sweep=sweep,
+    )
 
 
 def event_bytes(action: Action, number: int) -> bytes:

@@ -16,7 +16,8 @@ from schemas.wire import decode
 from streams.annotators import ANNOTATORS_PROJECTION
 from streams.catalogue import PROJECTIONS
 from streams.projection import CONTROL_KEY, AnyProjection, AnyState, Record, facts, replay, restore, row_bytes, state_hash
-from streams.review import REVIEW, judgements, standing
+from streams.review import REVIEW
+from streams.standing import judgements, standing
 from tests.streams.histories import HISTORIES, Action, effects_of, records, source_log
 
 every_projection = pytest.mark.parametrize("projection", PROJECTIONS, ids=lambda projection: projection.name)
@@ -24,7 +25,7 @@ every_projection = pytest.mark.parametrize("projection", PROJECTIONS, ids=lambda
 
 def reload(projection: AnyProjection, state: AnyState) -> AnyState:
     """The state after a trip through its stored rows."""
-    keys = [*state.rows, CONTROL_KEY]
+    keys = [*state.rows, *state.shared, CONTROL_KEY]
     return restore(projection, [(key, row_bytes(projection, state, key)) for key in keys])
 
 

@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 import schemas
+from schemas.catalogue import NEWEST
 from schemas.topics import SLICES
 from streams.annotators import ANNOTATORS_PROJECTION
 from streams.diversity import DIVERSITY
@@ -18,7 +19,7 @@ EXAMPLES = Path(schemas.__file__).parent / "examples"
 
 
 def changed(name: str, **data: Any) -> bytes:
-    raw = orjson.loads((EXAMPLES / f"{name}.v1.json").read_bytes())
+    raw = orjson.loads((EXAMPLES / f"{name}.v{NEWEST[name]}.json").read_bytes())
     raw["data"] = {key: value for key, value in (raw["data"] | data).items() if value is not None}
     return orjson.dumps(raw)
 
@@ -30,9 +31,8 @@ def changed(name: str, **data: Any) -> bytes:
             (ANNOTATORS_PROJECTION, changed("JudgementScored", role="voter", outcome=outcome, **rest), "incomplete_judgement")
             for outcome in ("agreed", "disagreed")
             for rest in (
-                {"label": "good", "verdict": None},
-                {"label": None, "verdict": "approved"},
-                {"label": "bad", "verdict": "escalated"},
+                {"label": "good", "truth": None},
+                {"label": None, "truth": "good"},
             )
         ),
         *((DIVERSITY, changed(name, embedding="=" * 512), "no_vector") for name in ("SliceEntered", "SliceLeft")),

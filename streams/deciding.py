@@ -1,0 +1,103 @@
+"""From a submission's votes to its verdict: enough voters, sure enough, or an editor's turn."""
+
+from schemas.words import Verdict
+from streams.scores import Scores, confidence_permille, is_sure, leading, shares_permille
+from streams.submissions import Row, weigh
+from streams.weighing import Rules
+
+RULED = "ruled"
+#: From this change of a label's probability on it is said again.
+MOVED_PERMILLE = 300
+
+
+def decide(row: Row, rules: Rules, offset: int, may_turn: bool) -> None:
+    """Set the row's verdict from its votes. `may_turn`: a verdict that they contradict does not stand."""
+    if row.weighed != rules.weighed:
+        weigh(row, rules)
+    row.unsure_votes = 0
+    if row.verdict is not None and (not may_turn or row.because == RULED or _still_supported(row, rules)):
+        if row.because != RULED:
+            _credit_anew(row, rules)
+        return
+    row.verdict = None
+    live = row.live
+    if row.withdrawn or not row.revision or live < rules.policy.overlap_min or live < row.floor:
+        row.unsure_votes = live if row.floor and row.revision and not row.withdrawn else 0
+        return
+    scores = row.scores
+    lead = leading(scores)
+    approves = rules.approves[lead]
+    if is_sure(scores, lead, rules.needed[lead], rules.temperature):
+        _decided(row, rules, offset, "approved" if approves else "rejected", "confidence")
+    elif live >= rules.policy.overlap_max:
+        _decided(row, rules, offset, "escalated", "overlap_max")
+    else:
+        row.unsure_votes = live
+
+
+def needed_permille(rules: Rules, label: int) -> int:
+    """The confidence from which this label decides."""
+    policy = rules.policy
+    return policy.approve_confidence_permille if rules.approves[label] else policy.reject_confidence_permille
+
+
+def escalate(row: Row, rules: Rules, offset: int, because: str) -> None:
+    """Hand an undecided row to an editor."""
+    if row.weighed != rules.weighed:
+        weigh(row, rules)
+    row.unsure_votes = 0
+    _decided(row, rules, offset, "escalated", because)
+
+
+def rule(row: Row, rules: Rules, offset: int, verdict: Verdict) -> None:
+    """An editor's verdict; its label is the one of that side which the votes say most for."""
+    if row.weighed != rules.weighed:
+        weigh(row, rules)
+    row.unsure_votes = 0
+    _decided(row, rules, offset, verdict, RULED)
+    side = [at for at, approves in enumerate(rules.approves) if approves == (verdict == "approved")]
+    if side:
+        row.label = rules.labels[max(side, key=lambda at: (row.scores[at], -at))]
+        row.credits = {row.label: 1_000}
+
+
+def _decided(row: Row, rules: Rules, offset: int, verdict: Verdict, because: str) -> None:
+    row.verdict, row.label, row.because = verdict, rules.labels[leading(row.scores)], because
+    row.reached, row.decided_under, row.floor = offset, rules.version, 0
+    row.credits = _credits(row, rules)
+
+
+def _credits(row: Row, rules: Rules) -> dict[str, int]:
+    """How likely each label is, in permille: what voters' skills are learnt from."""
+    return {label: share for label, share in zip(rules.labels, shares_permille(row.scores), strict=True) if share}
+
+
+def _credit_anew(row: Row, rules: Rules) -> None:
+    """Late votes and new weights change what is likely. It is said again when it has moved by much, or to another label:
+    saying every change would be most of all facts, and teach nothing more (docs/decisions/0009)."""
+    old, new = row.credits, _credits(row, rules)
+    moved = any(abs(old.get(label, 0) - new.get(label, 0)) > MOVED_PERMILLE for label in rules.labels)
+    if moved or max(old, key=old.__getitem__) != max(new, key=new.__getitem__):
+        row.credits = new
+
+
+def _still_supported(row: Row, rules: Rules) -> bool:
+    """A tie contradicts nobody; an escalation stands until the votes lean to one side."""
+    if row.live < rules.policy.overlap_min:
+        return False
+    if row.verdict == "escalated":
+        return log_odds(row.scores, rules) == 0
+    label = rules.index.get(row.label)
+    return label is not None and row.scores[label] == max(row.scores)
+
+
+def log_odds(scores: Scores, rules: Rules) -> int:
+    """Score of the best approving label less that of the best other one; 0 where there is only one side."""
+    approving = [score for score, approves in zip(scores, rules.approves, strict=True) if approves]
+    others = [score for score, approves in zip(scores, rules.approves, strict=True) if not approves]
+    return max(approving) - max(others) if approving and others else 0
+
+
+def leading_confidence(row: Row, rules: Rules) -> int:
+    """Calibrated probability of the leading label, in permille, rounded down."""
+    return confidence_permille(row.scores, leading(row.scores), rules.temperature)

@@ -1,0 +1,125 @@
+"""How a project's votes are weighed and when they decide: its policy, and the recorded weights that the policy picks.
+
+Both come from control records. Policies are part of a partition's control row; weights are shared rows of their own, one a
+project, task and model, since they are long and seldom change.
+"""
+
+from typing import Any, NamedTuple
+
+from schemas import events as e
+from schemas.policy import MODELS, Policy
+from schemas.words import Model, Task
+from streams.projection import NOWHERE, Json
+from streams.scores import Scores, uniform
+from streams.weights import milli_nats
+
+#: Weights of a vote, by the label voted: what it adds to each label's score.
+Columns = tuple[Scores, ...]
+
+
+class InForce(NamedTuple):
+    """A project's policy, and the offset of the record that applied it."""
+
+    version: int
+    policy: Policy
+    offset: int
+
+
+NO_POLICY = InForce(0, Policy(), NOWHERE)
+
+
+class Rules(NamedTuple):
+    """A policy and its weights as a fold uses them; scores are in the order of `labels`."""
+
+    version: int
+    policy: Policy
+    labels: tuple[str, ...]
+    index: dict[str, int]
+    approves: tuple[bool, ...]
+    #: Log-odds in milli-nats from which each label decides.
+    needed: tuple[int, ...]
+    model: Model
+    skills_version: int
+    temperature: int
+    prior: Scores
+    default: Columns
+    weights: dict[str, Columns]
+    #: Offset of the newest record that any of this comes from: scores that were summed under another one are void.
+    weighed: int
+
+
+def skills_key(project: str, task: Task, model: Model) -> str:
+    return f"~skills/{project}/{task}/{model}"
+
+
+def take_skills(shared: dict[str, Json], offset: int, data: e.SkillsEstimated) -> str | None:
+    """Take a record's weights into the shared rows; returns the row's key, or None if a later version stands there.
+
+    Weights of another label set replace what was known, all others add to it.
+    """
+    key = skills_key(data.project, data.task, data.model)
+    known = shared.get(key)
+    if known is not None and data.version < known["version"]:
+        return None
+    weights: dict[str, Any] = {} if known is None or known["labels"] != list(data.labels) else known["weights"]
+    weights.update({voter: list(flat) for voter, flat in data.weights_milli_nats.items()})
+    shared[key] = {
+        "version": data.version,
+        "champion": int(data.champion),
+        "labels": list(data.labels),
+        "prior": list(data.prior_milli_nats),
+        "default": list(data.default_milli_nats),
+        "weights": weights,
+        "temperature": data.temperature_permille,
+        "offset": offset,
+    }
+    return key
+
+
+def rules_of(in_force: InForce, labels: tuple[str, ...], shared: dict[str, Json], project: str, task: Task) -> Rules:
+    """The rules of one project and task. Without recorded weights for exactly these labels every vote weighs the same."""
+    policy = in_force.policy
+    model, row = _picked(policy, shared, project, task)
+    if row is None or sorted(row["labels"]) != sorted(labels):
+        prior: Scores = (0,) * len(labels)
+        model, version, temperature, weights = "majority", 0, 1_000, {}
+        default, offset = uniform(labels, policy.voter_accuracy_permille), in_force.offset
+    else:
+        order = [row["labels"].index(label) for label in labels]
+        prior = tuple(row["prior"][at] for at in order)
+        version, temperature, offset = row["version"], row["temperature"], max(in_force.offset, row["offset"])
+        default = _columns(row["default"], order)
+        weights = {voter: _columns(flat, order) for voter, flat in row["weights"].items()}
+    index = {label: at for at, label in enumerate(labels)}
+    approves = tuple(label in policy.approving for label in labels)
+    sides = milli_nats(policy.reject_confidence_permille), milli_nats(policy.approve_confidence_permille)
+    needed = tuple(sides[approving] for approving in approves)
+    about = in_force.version, policy, labels, index, approves, needed
+    return Rules(*about, model, version, temperature, prior, default, weights, offset)
+
+
+def _picked(policy: Policy, shared: dict[str, Json], project: str, task: Task) -> tuple[Model, Json | None]:
+    if policy.aggregation != "champion":
+        return policy.aggregation, shared.get(skills_key(project, task, policy.aggregation))
+    known = [(model, row) for model in MODELS if (row := shared.get(skills_key(project, task, model))) and row["champion"]]
+    return max(known, key=lambda one: int(one[1]["version"])) if known else ("majority", None)
+
+
+def _columns(flat: list[int], order: list[int]) -> Columns:
+    """From one row a true label to one column a label voted, labels in this order."""
+    count = len(order)
+    return tuple(tuple(flat[true * count + voted] for true in order) for voted in order)
+
+
+def pack_policies(policies: dict[str, InForce]) -> Json:
+    return {
+        project: [one.version, one.policy.model_dump(mode="json"), one.offset] for project, one in sorted(policies.items())
+    }
+
+
+def unpack_policies(packed: Json) -> dict[str, InForce]:
+    # What was packed was checked: lists stand for tuples there, which strict models refuse.
+    return {
+        project: InForce(version, Policy.model_validate(policy, strict=False), offset)
+        for project, (version, policy, offset) in packed.items()
+    }
