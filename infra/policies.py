@@ -7,9 +7,10 @@ from typing import NamedTuple
 from agents.log_reading import read_range
 from agents.publishing import Place, fact_headers, partition_of
 from infra.errors import AssayError, Exit
+from infra.importing.facts import first_version
 from infra.importing.publish import Message, message, publishing
 from infra.kafka.reading import ends, records
-from schemas.catalogue import TYPE_OF
+from schemas.catalogue import EVENT_TYPES, TYPE_OF
 from schemas.events import EVENT, AnyEvent, PolicyApplied, PolicyProposed
 from schemas.identity import event_id
 from schemas.policy import Policy
@@ -36,8 +37,7 @@ def policy_change(time: datetime, project: str, version: int, policy: Policy, by
 
 
 def _event(time: datetime, project: str, version: int, data: Frozen) -> AnyEvent:
-    type_ = TYPE_OF[type(data)]
-    id_ = event_id(time, SOURCE, type_, project, version)
+    id_, type_ = event_id(time, SOURCE, first_version(data), project, version), TYPE_OF[type(data)]
     return EVENT.validate_python({"id": id_, "type": type_, "source": SOURCE, "subject": project, "time": time, "data": data})
 
 
@@ -117,7 +117,8 @@ async def _ids_in(brokers: str, place: Place, end: int) -> set[str]:
     }
 
 
-_POLICY_TYPES = frozenset(TYPE_OF[data].encode() for data in (PolicyProposed, PolicyApplied))
+#: In whichever version they were written.
+_POLICY_TYPES = frozenset(type_.encode() for type_, entry in EVENT_TYPES.items() if entry.topics[0] is POLICIES)
 
 
 async def _write(brokers: str, messages: Iterable[tuple[Place, Message]]) -> None:

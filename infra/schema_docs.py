@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from schemas.catalogue import EVENT_TYPES, NEWEST, EventType
-from schemas.policy import THRESHOLDS
+from schemas.policy import THRESHOLDS, Threshold
 from schemas.topics import TOPICS
 
 _HEAD = """\
@@ -112,10 +112,19 @@ def _at_most(field: dict[str, Any], name: str) -> str:
 
 def _thresholds() -> str:
     rows = [
-        (f"`{one.name}`", one.default, one.unit, f"{one.minimum:,} to {one.maximum:,}", one.minimum_count or "", one.help)
-        for one in THRESHOLDS
+        (f"`{one.name}`", _default(one), one.unit, _range(one), one.minimum_count or "", one.help) for one in THRESHOLDS
     ]
     return _table(("threshold", "default", "unit", "range", "minimum count", ""), rows)
+
+
+def _default(threshold: Threshold) -> str:
+    default = threshold.default
+    return f"{default:,}" if isinstance(default, int) else default if isinstance(default, str) else ", ".join(default)
+
+
+def _range(threshold: Threshold) -> str:
+    names = " names" if isinstance(threshold.default, tuple) else ""
+    return ", ".join(threshold.choices) or f"{threshold.minimum:,} to {threshold.maximum:,}{names}"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Group, RenderableType
@@ -26,7 +26,7 @@ from infra.importing.stream import Feed
 from infra.kafka.topics import ensure_topics
 from infra.settings import Settings
 from infra.wiring import bootstrap, settings
-from schemas.words import ID_PATTERN, Label
+from schemas.words import ID_PATTERN, LABEL_PATTERN, Label
 
 _FORMATS = "; ".join(f"{one.name}: {one.reads}" for one in FORMATS)
 FormatName = Annotated[str, Parameter(name="--format", help=f"{_FORMATS}.")]
@@ -38,7 +38,9 @@ def import_file(
     format: FormatName,
     project: Annotated[str | None, Parameter(help="Project of the events; default: the format's, or the folder's name.")] = None,
     gold: Annotated[Path | None, Parameter(help="Right answers; default: gold.csv beside the file.")] = None,
-    labels: Annotated[str | None, Parameter(help="What the labels mean, such as good=1,bad=0; repeat one for more.")] = None,
+    labels: Annotated[
+        str | None, Parameter(help="Labels and what stands for each: good=1,bad=0; repeat one for more; yes,no: themselves.")
+    ] = None,
     slice: Annotated[str | None, Parameter(help="language/domain/skill of the texts of crowd-csv.")] = None,
     writer: Annotated[str | None, Parameter(help="Model that wrote the predictions; default: from the file's name.")] = None,
     start: Annotated[datetime | None, Parameter(help="Where the clock of files without times starts (UTC).")] = None,
@@ -117,10 +119,13 @@ def _options(file: Path, chosen: Format, project: str | None, writer: str | None
 def _labels(said: str) -> Mapping[str, Label]:
     found: dict[str, Label] = {}
     for part in said.split(","):
-        label, _, name = part.strip().partition("=")
-        if label not in ("good", "bad") or not name or name in found:
-            raise AssayError("--labels is not understood", got=part, hint="--labels good=1,bad=0; each name once")
-        found[name] = cast(Label, label)
+        label, given, cell = part.strip().partition("=")
+        cell = cell if given else label
+        if not re.fullmatch(LABEL_PATTERN, label):
+            raise AssayError("this cannot be a label", got=label, hint="letters, digits, . _ -, up to 64: --labels best=A+,worst=F")
+        if not cell or cell in found:
+            raise AssayError("--labels is not understood", got=part, hint="--labels good=1,bad=0; each name in the file once")
+        found[cell] = label
     return found
 
 

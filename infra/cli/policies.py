@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 from pydantic import ValidationError
@@ -18,6 +18,8 @@ from schemas.events import AnyEvent, PolicyApplied
 from schemas.policy import THRESHOLDS, Policy, Threshold
 
 Project = Annotated[str | None, Parameter(help="Only this project.")]
+Value = int | str | tuple[str, ...]
+ValueT = TypeVar("ValueT", int, tuple[str, ...])
 _BY_NAME = {threshold.name: threshold for threshold in THRESHOLDS}
 
 
@@ -32,23 +34,27 @@ def show(*, project: Project = None, json: Json = False) -> None:
 
 def _version(applied: PolicyApplied | None) -> dict[str, Any]:
     policy = Policy() if applied is None else applied.policy
-    return {"version": 0 if applied is None else applied.version, "policy": policy.model_dump()}
+    return {"version": 0 if applied is None else applied.version, "policy": policy.model_dump(mode="json")}
 
 
 def _policies(found: Sequence[Mapping[str, Any]]) -> RenderableType:
     columns = ("threshold", "unit", "#default", *(f"#{one['project']} v{one['version']}" for one in found), "#range", "help")
     rows = [
-        (t.name, t.unit, t.default, *(one["policy"][t.name] for one in found), f"{t.minimum}..{t.maximum}", t.help)
-        for t in THRESHOLDS
+        (t.name, t.unit, _said(t.default), *(_said(one["policy"][t.name]) for one in found), t.range, t.help) for t in THRESHOLDS
     ]
     return table(columns, rows)
+
+
+def _said(value: object) -> str:
+    """A threshold's value as `--set` takes it."""
+    return ",".join(value) if isinstance(value, list | tuple) else str(value)
 
 
 def apply(
     *,
     project: Annotated[str, Parameter(help="The project whose thresholds change.")],
     reason: Annotated[str, Parameter(help="Why, for those who read the log later.")],
-    set: Annotated[list[str], Parameter(name="--set", negative="", help="threshold=number; may be repeated.")],
+    set: Annotated[list[str], Parameter(name="--set", negative="", help="threshold=value; names with commas between; may be repeated.")],
     by: Annotated[str, Parameter(help="Who changes it, as an id.")] = "operator",
     dry_run: DryRun = False,
     json: Json = False,
@@ -56,13 +62,14 @@ def apply(
     """Put a changed policy into force, in every partition. Votes already cast on open subjects are looked at again.
 
     Thresholds that are not named stay. Without a change nothing new is said, and an application that was interrupted
-    is completed. Example: assay policy apply --project sp --set overlap_min=3 --reason "two were too few"
+    is completed. Examples: assay policy apply --project sp --set overlap_min=3 --reason "two were too few";
+    assay policy apply --project nli --set labels=yes,no,unsure --set approving=yes --reason "as the voters are asked"
     """
     changes = _changes(set)
     emit(asyncio.run(_apply(project, changes, by, reason, dry_run)), json, _applied)
 
 
-async def _apply(project: str, changes: dict[str, int], by: str, reason: str, dry_run: bool) -> dict[str, Any]:
+async def _apply(project: str, changes: dict[str, Value], by: str, reason: str, dry_run: bool) -> dict[str, Any]:
     brokers = bootstrap(settings())
     await ensure_topics(brokers, settings())
     newest = (await in_force(brokers)).get(project)
@@ -89,39 +96,63 @@ def _change(project: str, version: int, policy: Policy, by: str, reason: str) ->
         raise AssayError(f"this cannot be recorded: {first['msg']}", got=first["input"], hint=hint) from None
 
 
-def _changes(said: Iterable[str]) -> dict[str, int]:
+def _changes(said: Iterable[str]) -> dict[str, Value]:
     return dict(_one_change(text) for text in said)
 
 
-def _one_change(text: str) -> tuple[str, int]:
-    name, _, number = text.partition("=")
+def _one_change(text: str) -> tuple[str, Value]:
+    name, _, said = text.partition("=")
     threshold = _BY_NAME.get(name.strip())
     if threshold is None:
         raise AssayError("no such threshold", got=name, hint=f"there are {', '.join(_BY_NAME)}")
+    read = _choice if threshold.choices else _names if isinstance(threshold.default, tuple) else _number
+    return threshold.name, read(threshold, said.strip())
+
+
+def _number(threshold: Threshold, said: str) -> int:
     try:
-        value = int(number)
+        value = int(said)
     except ValueError:
-        raise AssayError(f"{threshold.name} is a whole number", got=number, hint=_range(threshold)) from None
-    if not threshold.minimum <= value <= threshold.maximum:
-        raise AssayError(f"{threshold.name} is out of range", got=value, hint=_range(threshold))
-    return threshold.name, value
+        raise AssayError(f"{threshold.name} is a whole number", got=said, hint=_range(threshold)) from None
+    return _in_range(threshold, value, value)
+
+
+def _choice(threshold: Threshold, said: str) -> str:
+    if said not in threshold.choices:
+        raise AssayError(f"{threshold.name} has no such choice", got=said, hint=_range(threshold))
+    return said
+
+
+def _names(threshold: Threshold, said: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in said.split(",")) if said else ()
+    return _in_range(threshold, names, len(names))
+
+
+def _in_range(threshold: Threshold, value: ValueT, size: int) -> ValueT:
+    if not threshold.minimum <= size <= threshold.maximum:
+        raise AssayError(f"{threshold.name} is out of range", got=_said(value) or "no name", hint=_range(threshold))
+    return value
 
 
 def _range(threshold: Threshold) -> str:
-    return f"from {threshold.minimum} to {threshold.maximum} {threshold.unit}; {threshold.help}"
+    allowed = threshold.range if threshold.choices else f"from {threshold.minimum} to {threshold.maximum} {threshold.unit}"
+    return f"{allowed}; {threshold.help}"
 
 
-def _changed(before: Policy, changes: dict[str, int]) -> Policy:
+def _changed(before: Policy, changes: dict[str, Value]) -> Policy:
     try:
         return Policy(**(before.model_dump() | changes))
     except ValidationError as error:
-        message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-        raise AssayError("these thresholds contradict each other", got=message, hint="set both in one command") from None
+        first = error.errors(include_url=False)[0]
+    if not first["loc"]:
+        message = first["msg"].removeprefix("Value error, ")
+        raise AssayError("these thresholds contradict each other", got=message, hint="set both in one command")
+    raise AssayError(f"{first['loc'][0]} cannot be this: {first['msg']}", got=first["input"], hint="names have letters, digits, . _ -")
 
 
-def difference(before: Policy, after: Policy) -> dict[str, list[int]]:
+def difference(before: Policy, after: Policy) -> dict[str, list[Any]]:
     """Threshold -> [before, after], where they differ."""
-    old, new = before.model_dump(), after.model_dump()
+    old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
     return {name: [old[name], new[name]] for name in old if old[name] != new[name]}
 
 
@@ -130,7 +161,8 @@ def _applied(said: Mapping[str, Any]) -> RenderableType:
         repaired = f"; {said['records']} missing copies were written" if said["records"] else ""
         return f"{said['project']}: nothing changes, version {said['version']} says the same{repaired}"
     title = f"{said['project']}: version {said['version']}" + (" (not applied: --dry-run)" if said["dry_run"] else "")
-    return table(("threshold", "#before", "#after"), [(name, *pair) for name, pair in said["changed"].items()], title=title)
+    rows = [(name, *map(_said, pair)) for name, pair in said["changed"].items()]
+    return table(("threshold", "#before", "#after"), rows, title=title)
 
 
 def log(*, project: Project = None, json: Json = False) -> None:
@@ -158,6 +190,6 @@ def _entries(events: Sequence[AnyEvent]) -> list[dict[str, Any]]:
 def _entries_table(entries: Sequence[Mapping[str, Any]]) -> RenderableType:
     rows = []
     for entry in entries:
-        changed = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in entry["changed"].items())
+        changed = ", ".join(f"{name} {_said(old)} -> {_said(new)}" for name, (old, new) in entry["changed"].items())
         rows.append((entry["time"], entry["project"], entry["version"], entry["by"], changed, plain(entry["reason"])))
     return table(("time", "project", "#version", "by", "changed", "reason"), rows)

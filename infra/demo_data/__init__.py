@@ -46,8 +46,8 @@ def demo_events() -> Iterator[ToldEvent]:
 
 
 def gold() -> dict[str, str]:
-    """The right verdict (approved or rejected) by submission, for every submission of the project sp."""
-    return dict(right_answers(_lines("sp/gold.csv.gz"), SP))
+    """The right label (good or bad) by submission, for every submission of the project sp."""
+    return right_answers(_lines("sp/gold.csv.gz"), SP)
 
 
 def _found() -> Iterator[Found]:

@@ -7,7 +7,7 @@ each vote the time start + seq * step. A text comes in with its first vote. A re
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from infra.importing.facts import Found, Imported, Moment, Options, annotator, guarded, identifier, imported
 from infra.importing.lines import Line, Problem
@@ -21,7 +21,6 @@ GOLD = ("task", "gold")
 MAX_SEQ = 1_000_000_000
 
 Cells = tuple[int, dict[str, str]]
-RightAnswer = Literal["approved", "rejected"]
 
 
 class Row(NamedTuple):
@@ -37,7 +36,7 @@ class Row(NamedTuple):
 
 def crowd_csv(lines: Iterable[Line | Problem], options: Options) -> Iterator[Found]:
     """Per vote: the submission and its right answer if the task is new, then the vote."""
-    gold: dict[str, RightAnswer] = {}
+    gold: dict[str, Label] = {}
     for answer in _gold(options):
         if isinstance(answer, Problem):
             yield answer
@@ -54,7 +53,7 @@ def crowd_csv(lines: Iterable[Line | Problem], options: Options) -> Iterator[Fou
         yield from guarded(row.line, _vote(row, options))
 
 
-def _submission(row: Row, right: RightAnswer | None, options: Options) -> Iterator[Imported]:
+def _submission(row: Row, right: Label | None, options: Options) -> Iterator[Imported]:
     subject, moment = identifier(options.project, row.task), Moment(row.line, options.moment(row.seq))
     text = f"[{options.project}] This set publishes votes on its texts, not the texts."[:1_000]
     writer = f"{options.project}-unknown-writer"
@@ -63,7 +62,7 @@ def _submission(row: Row, right: RightAnswer | None, options: Options) -> Iterat
     )
     yield imported(moment, SOURCE, subject, received)
     if right is not None:
-        golden = GoldenAnswerSet(revision=1, verdict=right, set_by=f"{options.project}-gold")
+        golden = GoldenAnswerSet(revision=1, label=right, set_by=f"{options.project}-gold")
         yield imported(moment, SOURCE, subject, golden)
 
 
@@ -107,10 +106,11 @@ def _row(cells: Cells, options: Options) -> Row | Problem:
 
 def _unknown_label(line: int, label: str, options: Options, file: str | None = None) -> Problem:
     known = ", ".join(sorted(options.labels))
-    return Problem(line, "unknown_label", f"label {label[:40]!r} is none of {known}", "map it: --labels good=1,bad=0", file)
+    hint = "name each: --labels good=1,bad=0, or --labels yes,no,unsure"
+    return Problem(line, "unknown_label", f"label {label[:40]!r} is none of {known}", hint, file)
 
 
-def _gold(options: Options) -> Iterator[tuple[str, RightAnswer] | Problem]:
+def _gold(options: Options) -> Iterator[tuple[str, Label] | Problem]:
     for cells in _cells(options.gold, GOLD, "gold"):
         if isinstance(cells, Problem):
             yield cells
@@ -120,7 +120,7 @@ def _gold(options: Options) -> Iterator[tuple[str, RightAnswer] | Problem]:
         if label is None:
             yield _unknown_label(line, row["gold"], options, "gold")
         else:
-            yield row["task"], "approved" if label == "good" else "rejected"
+            yield row["task"], label
 
 
 # --- cells -------------------------------------------------------------------------------------
@@ -156,9 +156,9 @@ def _split(line: Line | Problem, file: str | None) -> tuple[int, list[str]] | Pr
         return Problem(line.number, "bad_csv", str(error), "close every quote on its own line, and double those inside", file)
 
 
-def right_answers(lines: Iterable[Line | Problem], options: Options) -> dict[str, RightAnswer]:
-    """Right answers by submission id. Raises ValueError at the first bad line."""
-    answers: dict[str, RightAnswer] = {}
+def right_answers(lines: Iterable[Line | Problem], options: Options) -> dict[str, Label]:
+    """Right labels by submission id. Raises ValueError at the first bad line."""
+    answers: dict[str, Label] = {}
     for answer in _gold(replace(options, gold=lines)):
         if isinstance(answer, Problem):
             raise ValueError(f"line {answer.line}: {answer.reason}")

@@ -57,15 +57,17 @@ class Moment(NamedTuple):
     time: datetime
 
 
+def first_version(data: Frozen) -> str:
+    """The type of this data at version 1. Ids are made of it: what was recorded before there was a newer one is the same event."""
+    return f"assay.{split_type(TYPE_OF[type(data)])[0]}.v1"
+
+
 def imported(moment: Moment, source: str, subject: str, data: Frozen, *parts: str | int) -> Imported:
     """The event of this data. Its id follows from the time, the type, the subject and `parts`, which tell apart what
     happens to one subject at one time. Raises pydantic's ValidationError if a bound is passed."""
-    type_ = TYPE_OF[type(data)]
-    # A file that was imported before a type had its newest version gives the same ids again.
-    first = f"assay.{split_type(type_)[0]}.v1"
     envelope = {
-        "id": event_id(moment.time, source, first, subject, *parts),
-        "type": type_,
+        "id": event_id(moment.time, source, first_version(data), subject, *parts),
+        "type": TYPE_OF[type(data)],
         "source": source,
         "subject": subject,
         "time": moment.time,

@@ -1,17 +1,19 @@
 """A file's way into the log: events, those of them that are new, and a report of all that was not taken."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 from zlib import crc32
+
+import orjson
 
 from infra.importing.facts import Found
 from infra.importing.lines import Problem
 from infra.importing.publish import Known, Message, event_key, message
-from schemas.catalogue import EVENT_TYPES
-from schemas.upcasts import ToldEvent
-from schemas.wire import encode
+from schemas.catalogue import EVENT_TYPES, EventType
+from schemas.upcasts import GoldenAnswerSetV1, ToldEvent
+from schemas.wire import Undecodable, encode, told
 
 MAX_PROBLEMS = 20
 
@@ -63,14 +65,22 @@ def intake(found: Iterable[Found], known: Known | None, report: Report) -> Itera
 
 
 def _digests_before(event: ToldEvent) -> Iterator[int]:
-    """Checksums of the event as earlier versions of Assay, which knew fewer fields, imported it."""
-    told = EVENT_TYPES[event.type]
+    """Checksums of the event as earlier versions of Assay imported it."""
+    newest = EVENT_TYPES[event.type]
     for entry in EVENT_TYPES.values():
-        fields = entry.data.model_fields.keys()
-        if entry.name == told.name and entry.version < told.version and fields <= told.data.model_fields.keys():
-            data = event.data.model_dump(include=set(fields))
-            before: Any = entry.event.model_validate(event.model_dump() | {"type": entry.type, "data": data})
-            yield crc32(encode(before))
+        if entry.name == newest.name and entry.version < newest.version:
+            # What an earlier version could not say, it never imported.
+            with contextlib.suppress(Undecodable):
+                yield crc32(encode(_before(event, entry)))
+
+
+def _before(event: ToldEvent, entry: EventType) -> ToldEvent:
+    raw = orjson.loads(encode(event))
+    said = raw["data"]
+    if entry.data is GoldenAnswerSetV1:
+        said["verdict"] = {"good": "approved", "bad": "rejected"}.get(said["label"])
+    data = {name: value for name, value in said.items() if name in entry.data.model_fields}
+    return told(orjson.dumps({**raw, "type": entry.type, "data": data}))
 
 
 def _reused(line: int, id_: str) -> Problem:

@@ -5,14 +5,11 @@ from collections.abc import Iterable, Iterator
 from infra.importing.facts import Found, Imported, Options
 from infra.importing.lines import Line, Problem
 from schemas.catalogue import EVENT_TYPES
-from schemas.events import ClockTicked
 from schemas.topics import EVENTS
 from schemas.wire import Undecodable, told
 
 #: What people and tools may tell. The rest is derived by the agents, or must stand in every partition.
-IMPORTABLE = frozenset(
-    type_ for type_, entry in EVENT_TYPES.items() if entry.topics == (EVENTS,) and entry.data is not ClockTicked
-)
+IMPORTABLE = frozenset(type_ for type_, entry in EVENT_TYPES.items() if entry.topics == (EVENTS,))
 
 _HINTS = {
     "not_json": "one whole JSON object a line",

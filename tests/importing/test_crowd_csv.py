@@ -8,7 +8,7 @@ import pytest
 
 from infra.importing.crowd_csv import right_answers
 from infra.importing.facts import Options
-from schemas.events import SubmissionReceived, VoteCast
+from schemas.events import GoldenAnswerSet, SubmissionReceived, VoteCast
 from schemas.wire import encode
 from tests.importing.feeding import adapted, codes, kinds, lines
 
@@ -48,9 +48,9 @@ def test_gold_comes_with_the_text() -> None:
     options = Options("p", gold=lines("task,gold\nt1,1\nt2,0\nt9,1\n"))
     events, problems = adapted("crowd-csv", VOTES, options)
     golden: list[Any] = [event.data for event in events if type(event.data).__name__ == "GoldenAnswerSet"]
-    assert [(one.verdict, one.set_by) for one in golden] == [("approved", "p-gold"), ("rejected", "p-gold")]
+    assert [(one.label, one.set_by) for one in golden] == [("good", "p-gold"), ("bad", "p-gold")]
     assert problems == []
-    assert right_answers(lines("task,gold\nt1,1\nt2,0\n"), Options("p")) == {"p-t1": "approved", "p-t2": "rejected"}
+    assert right_answers(lines("task,gold\nt1,1\nt2,0\n"), Options("p")) == {"p-t1": "good", "p-t2": "bad"}
     with pytest.raises(ValueError, match="line 2"):
         right_answers(lines("task,gold\nt1,7\n"), Options("p"))
 
@@ -127,7 +127,8 @@ def test_odd_names_become_ids_that_differ() -> None:
 
 
 def test_labels_are_as_told() -> None:
-    options = replace(Options("p"), labels={"yes": "good", "no": "bad"})
-    events, problems = adapted("crowd-csv", "seq,task,worker,label\n1,t,w,yes\n2,t,v,no\n3,t,u,NULL\n", options)
-    assert [event.data.label for event in events if isinstance(event.data, VoteCast)] == ["good", "bad"]
+    options = replace(Options("p"), labels={"yes": "good", "no": "bad", "1": "so-so"}, gold=lines("task,gold\nt,1\n"))
+    events, problems = adapted("crowd-csv", "seq,task,worker,label\n1,t,w,yes\n2,t,v,no\n3,t,u,NULL\n4,t,x,1\n", options)
+    assert [event.data.label for event in events if isinstance(event.data, VoteCast)] == ["good", "bad", "so-so"]
+    assert [event.data.label for event in events if isinstance(event.data, GoldenAnswerSet)] == ["so-so"]
     assert codes(problems) == [(4, "unknown_label")]

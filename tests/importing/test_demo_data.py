@@ -22,7 +22,7 @@ def test_counts_ids_and_links() -> None:
     votes = [event for event in events if isinstance(event.data, VoteCast)]
     assert all(event.subject in texts for event in votes)
     assert len({event.data.voter for event in votes if event.subject.startswith("sp-")}) == 203  # type: ignore[union-attr]
-    golden = {event.subject: event.data.verdict for event in events if isinstance(event.data, GoldenAnswerSet)}
+    golden = {event.subject: event.data.label for event in events if isinstance(event.data, GoldenAnswerSet)}
     assert golden == gold()
     assert len(golden) == 4_999
     assert {change.applied.subject for change in demo_policies()} == {data.project for data in texts.values()}

@@ -14,9 +14,9 @@ from infra.importing.facts import Options
 from infra.importing.publish import Message, known_events, message, publish
 from infra.kafka.reading import ends
 from schemas.topics import EVENTS
-from schemas.wire import encode
+from schemas.wire import encode, told
 from tests.importing.conftest import PARTITIONS, Assay, Call
-from tests.importing.feeding import adapted
+from tests.importing.feeding import adapted, lines
 
 ROOT = Path(__file__).parents[2]
 HEADER = "seq,task,worker,label\n"
@@ -46,10 +46,12 @@ async def in_log(kafka: str, project: str) -> list[tuple[int, bytes, bytes, dict
 async def test_a_file_of_before_a_new_version_adds_nothing(
     assay_in_thread: Call, topics: str, tmp_path: Path, project: str
 ) -> None:
-    """It was imported when SubmissionReceived was at version 1: the same ids, and bytes without provenance."""
-    path = votes_file(tmp_path, votes(100))
-    before = [_as_v1(message(one)) for one in adapted("crowd-csv", path.read_text(), Options(project))[0]]
-    assert {one.type for one in before} == {"assay.SubmissionReceived.v1", "assay.VoteCast.v1"}
+    """It was imported when all was at version 1: the same ids, and other bytes."""
+    path, gold = votes_file(tmp_path, votes(100)), "task,gold\nt1,1\nt2,0\n"
+    (tmp_path / "gold.csv").write_text(gold)
+    options = Options(project, gold=lines(gold))
+    before = [_as_v1(message(one)) for one in adapted("crowd-csv", path.read_text(), options)[0]]
+    assert {one.type for one in before} == {f"assay.{each}.v1" for each in ("SubmissionReceived", "GoldenAnswerSet", "VoteCast")}
     await publish(topics, PARTITIONS, before)
     said = await assay_in_thread("import", path, "--format", "crowd-csv", "--project", project, "--json")
     assert (said.json["new"], said.json["already_there"], said.json["problems_total"]) == (0, len(before), 0)
@@ -57,9 +59,13 @@ async def test_a_file_of_before_a_new_version_adds_nothing(
 
 def _as_v1(one: Message) -> Message:
     event = orjson.loads(one.value)
-    if event["data"].pop("provenance", None) is None:
-        return one
-    return one._replace(type="assay.SubmissionReceived.v1", value=orjson.dumps(event | {"type": "assay.SubmissionReceived.v1"}))
+    event["type"] = type_ = one.type.replace(".v2", ".v1")
+    event["data"].pop("provenance", None)
+    if "GoldenAnswerSet" in type_:
+        verdict = {"good": "approved", "bad": "rejected"}[event["data"].pop("label")]
+        event["data"] = {"revision": 1, "verdict": verdict, "set_by": event["data"]["set_by"]}
+    assert told(value := orjson.dumps(event)).type == type_
+    return one._replace(type=type_, value=value)
 
 
 async def test_a_second_run_adds_nothing(assay_in_thread: Call, topics: str, tmp_path: Path, project: str) -> None:
@@ -130,7 +136,8 @@ def test_mistakes_are_one_line(assay: Assay, tmp_path: Path) -> None:
         ((tmp_path, "--format", "crowd-csv"), "this is a folder"),
         ((path, "--format", "xlsx"), "no such format; got: xlsx; hint: there are crowd-csv"),
         ((path, "--format", "crowd-csv", "--project", "a b"), "this cannot be a project's name; got: a b"),
-        ((path, "--format", "crowd-csv", "--labels", "great=1"), "--labels is not understood; got: great=1"),
+        ((path, "--format", "crowd-csv", "--labels", "so so=1"), "this cannot be a label; got: so so; hint: letters"),
+        ((path, "--format", "crowd-csv", "--labels", "good="), "--labels is not understood; got: good="),
         ((path, "--format", "crowd-csv", "--labels", "good=1,bad=1"), "--labels is not understood; got: bad=1"),
         ((path, "--format", "crowd-csv", "--gold", tmp_path / "g.csv"), "no such file"),
         ((path, "--format", "crowd-csv", "--start", "1969-01-01"), "--start is out of range"),

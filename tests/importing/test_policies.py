@@ -1,6 +1,8 @@
 """Policies on a real broker: one version after another, each in every partition, once."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,7 @@ from infra.errors import AssayError
 from infra.importing.publish import message, publishing
 from infra.kafka.reading import ends
 from infra.policies import CONTROLLED, PolicyChange, history, in_force, policy_change, publish_policy, spread
-from schemas.policy import THRESHOLDS, Policy
+from schemas.policy import THRESHOLDS, Policy, Threshold
 from schemas.topics import POLICIES
 from tests.importing.conftest import PARTITIONS, Assay
 
@@ -18,7 +20,7 @@ NOW = datetime(2026, 4, 1, tzinfo=UTC)
 COPIES = PARTITIONS * len(CONTROLLED)
 
 
-def change(project: str, version: int = 1, by: str = "ops", **thresholds: int) -> PolicyChange:
+def change(project: str, version: int = 1, by: str = "ops", **thresholds: Any) -> PolicyChange:
     return policy_change(NOW, project, version, Policy(**thresholds), by, "a test")
 
 
@@ -91,7 +93,7 @@ def test_apply_show_log(assay: Assay, project: str) -> None:
         "records": 0,
     }
     (shown,) = assay("policy", "show", "--project", project, "--json").json
-    assert shown == {"project": project, "version": 2, "policy": Policy(overlap_min=3, overlap_max=9).model_dump()}
+    assert shown == {"project": project, "version": 2, "policy": Policy(overlap_min=3, overlap_max=9).model_dump(mode="json")}
     log = assay("policy", "log", "--project", project, "--json").json
     assert [(e["version"], e["changed"], e["by"]) for e in log] == [
         (1, {"overlap_min": [2, 3]}, "operator"),
@@ -102,18 +104,48 @@ def test_apply_show_log(assay: Assay, project: str) -> None:
 
 def test_show_has_every_threshold_and_the_default(assay: Assay, project: str) -> None:
     (shown,) = assay("policy", "show", "--project", project, "--json").json
-    assert (shown["version"], shown["policy"]) == (0, Policy().model_dump())
+    assert (shown["version"], shown["policy"]) == (0, Policy().model_dump(mode="json"))
     text = assay("policy", "show", "--project", project).out
     assert all(threshold.name in text and threshold.help in text for threshold in THRESHOLDS)
+    assert "good,bad" in text
+
+
+def test_choices_and_names_are_set(assay: Assay, project: str) -> None:
+    command = ("policy", "apply", "--project", project, "--reason", "x", "--set", "labels=yes,no, unsure")
+    more = ("--set", "approving=yes", "--set", "aggregation=weighted", "--set", "preference_criteria=")
+    changed = {
+        "labels": [["good", "bad"], ["yes", "no", "unsure"]],
+        "approving": [["good"], ["yes"]],
+        "aggregation": ["champion", "weighted"],
+        "preference_criteria": [["harmless", "truthful", "helpful"], []],
+    }
+    assert assay(*command, *more, "--json").json["changed"] == changed
+    (shown,) = assay("policy", "show", "--project", project, "--json").json
+    assert shown["policy"]["labels"] == ["yes", "no", "unsure"]
+    (entry,) = assay("policy", "log", "--project", project, "--json").json
+    assert entry["changed"] == changed
+    assert "labels good,bad -> yes,no,unsure" in " ".join(assay("policy", "log", "--project", project).out.split())
+
+
+def out_of_range(threshold: Threshold) -> Iterator[tuple[str, str]]:
+    """A value, and what is said about it."""
+    name, allowed = threshold.name, f"from {threshold.minimum} to {threshold.maximum} {threshold.unit}"
+    if threshold.choices:
+        yield "magic", f"{name} has no such choice; got: magic; hint: {threshold.range}"
+        return
+    for size in (threshold.minimum - 1, threshold.maximum + 1):
+        is_list = isinstance(threshold.default, tuple)
+        value = ",".join(f"n{number}" for number in range(size)) if is_list else str(size)
+        if size >= 0 or not is_list:
+            yield value, f"{name} is out of range; got: {value or 'no name'}; hint: {allowed}"
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS, ids=lambda one: one.name)
-def test_out_of_range_is_refused_with_the_range(assay: Assay, threshold: object) -> None:
-    t = next(one for one in THRESHOLDS if one is threshold)
-    for value in (t.minimum - 1, t.maximum + 1):
-        said = assay("policy", "apply", "--project", "p", "--set", f"{t.name}={value}", "--reason", "x")
+def test_out_of_range_is_refused_with_the_range(assay: Assay, threshold: Threshold) -> None:
+    for value, expected in out_of_range(threshold):
+        said = assay("policy", "apply", "--project", "p", "--set", f"{threshold.name}={value}", "--reason", "x")
         assert said.code == 2
-        assert f"{t.name} is out of range; got: {value}; hint: from {t.minimum} to {t.maximum} {t.unit}" in said.err
+        assert expected in said.err
 
 
 @pytest.mark.parametrize(
@@ -121,10 +153,12 @@ def test_out_of_range_is_refused_with_the_range(assay: Assay, threshold: object)
     [
         (
             ("--project", "p", "--set", "overlap=3", "--reason", "x"),
-            "no such threshold; got: overlap; hint: there are overlap_min",
+            "no such threshold; got: overlap; hint: there are labels, approving",
         ),
         (("--project", "p", "--set", "overlap_min=two", "--reason", "x"), "overlap_min is a whole number; got: two"),
         (("--project", "p", "--set", "overlap_min=9", "--reason", "x"), "contradict each other"),
+        (("--project", "p", "--set", "approving=great", "--reason", "x"), "approving has great, which labels has not"),
+        (("--project", "p", "--set", "labels=so so,good", "--reason", "x"), "labels cannot be this"),
         (("--project", "a b", "--set", "overlap_min=3", "--reason", "x"), "this cannot be recorded"),
         (("--project", "p", "--set", "overlap_min=3", "--reason", ""), "this cannot be recorded"),
         (("--project", "p", "--set", "overlap_min=3"), "reason"),
