@@ -111,9 +111,7 @@ def _at_most(field: dict[str, Any], name: str) -> str:
 
 
 def _thresholds() -> str:
-    rows = [
-        (f"`{one.name}`", _default(one), one.unit, _range(one), one.minimum_count or "", one.help) for one in THRESHOLDS
-    ]
+    rows = [(f"`{one.name}`", _default(one), one.unit, _range(one), one.minimum_count or "", one.help) for one in THRESHOLDS]
     return _table(("threshold", "default", "unit", "range", "minimum count", ""), rows)
 
 

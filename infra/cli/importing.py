@@ -122,7 +122,9 @@ def _labels(said: str) -> Mapping[str, Label]:
         label, given, cell = part.strip().partition("=")
         cell = cell if given else label
         if not re.fullmatch(LABEL_PATTERN, label):
-            raise AssayError("this cannot be a label", got=label, hint="letters, digits, . _ -, up to 64: --labels best=A+,worst=F")
+            raise AssayError(
+                "this cannot be a label", got=label, hint="letters, digits, . _ -, up to 64: --labels best=A+,worst=F"
+            )
         if not cell or cell in found:
             raise AssayError("--labels is not understood", got=part, hint="--labels good=1,bad=0; each name in the file once")
         found[cell] = label

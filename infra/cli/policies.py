@@ -54,7 +54,9 @@ def apply(
     *,
     project: Annotated[str, Parameter(help="The project whose thresholds change.")],
     reason: Annotated[str, Parameter(help="Why, for those who read the log later.")],
-    set: Annotated[list[str], Parameter(name="--set", negative="", help="threshold=value; names with commas between; may be repeated.")],
+    set: Annotated[
+        list[str], Parameter(name="--set", negative="", help="threshold=value; names with commas between; may be repeated.")
+    ],
     by: Annotated[str, Parameter(help="Who changes it, as an id.")] = "operator",
     dry_run: DryRun = False,
     json: Json = False,
@@ -147,7 +149,9 @@ def _changed(before: Policy, changes: dict[str, Value]) -> Policy:
     if not first["loc"]:
         message = first["msg"].removeprefix("Value error, ")
         raise AssayError("these thresholds contradict each other", got=message, hint="set both in one command")
-    raise AssayError(f"{first['loc'][0]} cannot be this: {first['msg']}", got=first["input"], hint="names have letters, digits, . _ -")
+    raise AssayError(
+        f"{first['loc'][0]} cannot be this: {first['msg']}", got=first["input"], hint="names have letters, digits, . _ -"
+    )
 
 
 def difference(before: Policy, after: Policy) -> dict[str, list[Any]]:

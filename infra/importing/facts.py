@@ -58,7 +58,8 @@ class Moment(NamedTuple):
 
 
 def first_version(data: Frozen) -> str:
-    """The type of this data at version 1. Ids are made of it: what was recorded before there was a newer one is the same event."""
+    """The type of this data at version 1. Ids are made of it, so that a file that was imported before a type had its newest
+    version gives the same ids again."""
     return f"assay.{split_type(TYPE_OF[type(data)])[0]}.v1"
 
 

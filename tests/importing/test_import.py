@@ -64,8 +64,8 @@ def _as_v1(one: Message) -> Message:
     if "GoldenAnswerSet" in type_:
         verdict = {"good": "approved", "bad": "rejected"}[event["data"].pop("label")]
         event["data"] = {"revision": 1, "verdict": verdict, "set_by": event["data"]["set_by"]}
-    assert told(value := orjson.dumps(event)).type == type_
-    return one._replace(type=type_, value=value)
+    assert told(orjson.dumps(event)).type == type_
+    return one._replace(type=type_, value=orjson.dumps(event))
 
 
 async def test_a_second_run_adds_nothing(assay_in_thread: Call, topics: str, tmp_path: Path, project: str) -> None:

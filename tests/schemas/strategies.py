@@ -20,18 +20,22 @@ _MOST = 20
 def events(entry: EventType) -> st.SearchStrategy[Schema]:
     """Events of this type, as JSON values."""
     schema = entry.event.model_json_schema()
-    return _value(schema, schema.get("$defs", {})).filter(_is_a_range)
+    return _value(schema, schema.get("$defs", {}))
 
 
 def any_event() -> st.SearchStrategy[Schema]:
     return st.one_of([events(entry) for entry in EVENT_TYPES.values()])
 
 
-def _is_a_range(event: Schema) -> bool:
-    # The one rule between two fields that a JSON Schema cannot say.
-    policy = event["data"].get("policy", {})
-    low, high = policy.get("overlap_min", 2), policy.get("overlap_max", 5)
-    return bool(low <= high)
+def _agreeing(policy: Schema) -> Schema:
+    """The policy with the rules between fields, which a JSON Schema cannot say."""
+    for what in ("overlap", "preference_overlap"):
+        if (low := policy.get(f"{what}_min", 2)) > policy.get(f"{what}_max", 5):
+            policy[f"{what}_max"] = low
+    if "labels" in policy or "approving" in policy:
+        labels = policy.get("labels", ["good", "bad"])
+        policy["approving"] = labels[: len(policy.get("approving", labels))]
+    return policy
 
 
 def _value(schema: Schema, defs: dict[str, Schema]) -> st.SearchStrategy[Any]:
@@ -49,14 +53,22 @@ def _object(schema: Schema, defs: dict[str, Schema]) -> st.SearchStrategy[Schema
         fields = {name: _value(field, defs) for name, field in schema["properties"].items()}
         required = {name: fields[name] for name in schema["required"]} if "required" in schema else {}
         optional = {name: field for name, field in fields.items() if name not in required}
-        return st.fixed_dictionaries(required, optional=optional)
+        made = st.fixed_dictionaries(required, optional=optional)
+        return made.map(_agreeing) if "overlap_min" in fields else made
     keys = [st.from_regex(pattern, fullmatch=True) for pattern in schema.get("patternProperties", {})]
     values = next(iter(schema["patternProperties"].values())) if keys else schema["additionalProperties"]
     return st.dictionaries(keys[0] if keys else st.text(_CHARACTERS, max_size=_MOST), _value(values, defs), max_size=5)
 
 
 def _array(schema: Schema, defs: dict[str, Schema]) -> st.SearchStrategy[Any]:
-    return st.lists(_value(schema["items"], defs), max_size=min(schema["maxItems"], _MOST))
+    items = schema["items"]
+    # A policy names no label twice.
+    return st.lists(
+        _value(items, defs),
+        min_size=schema.get("minItems", 0),
+        max_size=min(schema["maxItems"], _MOST),
+        unique="pattern" in items,
+    )
 
 
 def _text(schema: Schema, _: dict[str, Schema]) -> st.SearchStrategy[str]:
@@ -72,6 +84,7 @@ def _text(schema: Schema, _: dict[str, Schema]) -> st.SearchStrategy[str]:
 
 _OF_KIND = {
     "array": _array,
+    "boolean": lambda *_: st.booleans(),
     "integer": lambda schema, _: st.integers(schema["minimum"], schema["maximum"]),
     "null": lambda *_: st.none(),
     "object": _object,

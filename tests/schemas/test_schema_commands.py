@@ -31,9 +31,12 @@ def test_list(schema: Schema) -> None:
     assert all(type_ in schema("list")[1] for type_ in EVENT_TYPES)
 
 
-@pytest.mark.parametrize("name", ["VoteCast", "VoteCast.v1", "assay.VoteCast.v1"])
-def test_show(schema: Schema, name: str) -> None:
-    expected = json_schema(EVENT_TYPES["assay.VoteCast.v1"])
+@pytest.mark.parametrize(
+    ("name", "type_"),
+    [("VoteCast", "assay.VoteCast.v2"), ("VoteCast.v2", "assay.VoteCast.v2"), ("assay.VoteCast.v1", "assay.VoteCast.v1")],
+)
+def test_show(schema: Schema, name: str, type_: str) -> None:
+    expected = json_schema(EVENT_TYPES[type_])
     assert json.loads(schema("show", name, "--json")[1]) == expected
     assert yaml.safe_load(schema("show", name)[1]) == expected
 

@@ -16,6 +16,7 @@ from infra.schema_compatibility import breaches, widenings
 from infra.schema_files import LEDGER, ROOT, Finding, asyncapi_whole, findings, generated, json_schema, write
 from schemas.catalogue import EVENT_TYPES
 from schemas.topics import FACT_TOPICS
+from schemas.upcasts import UPCASTS, SubmissionReceivedV1
 
 FILES = generated()
 VOTE = "schemas/json/VoteCast.v1.json"
@@ -58,7 +59,7 @@ def test_a_damaged_file_is_stale(checkout: Path) -> None:
 
 def test_an_incompatible_change_breaks(checkout: Path) -> None:
     committed = orjson.loads(FILES[VOTE])
-    committed["$defs"]["VoteCast"]["properties"]["label"]["enum"].append("superb")
+    committed["$defs"]["VoteCastV1"]["properties"]["label"]["enum"].append("superb")
     (checkout / VOTE).write_bytes(orjson.dumps(committed))
     broken, stale = findings(FILES, checkout)
     assert broken == Finding(VOTE, "incompatible at /data/label: values are refused now: superb", breaks=True)
@@ -71,7 +72,7 @@ GOLDEN = f"{EXAMPLES}/VoteCast.v1.json"
 def test_a_widening_breaks_what_older_workers_read(checkout: Path) -> None:
     """The committed schema lacks a label that the code takes: a worker of that version refuses such votes."""
     committed = orjson.loads(FILES[VOTE])
-    committed["$defs"]["VoteCast"]["properties"]["label"]["enum"].remove("bad")
+    committed["$defs"]["VoteCastV1"]["properties"]["label"]["enum"].remove("bad")
     (checkout / VOTE).write_bytes(orjson.dumps(committed))
     reason = "incompatible at /data/label: it takes more than it did, which older workers refuse"
     assert findings(FILES, checkout) == [Finding(VOTE, reason, breaks=True), Finding(VOTE, "stale")]
@@ -111,11 +112,13 @@ def test_a_new_example_becomes_golden(checkout: Path) -> None:
 
 def test_every_older_version_has_an_upcast() -> None:
     assert without_upcast() == []
-    assert without_upcast(upcasts={}) == ["assay.SubmissionReceived.v1"]
+    without = dict(UPCASTS)
+    without.pop(SubmissionReceivedV1)
+    assert without_upcast(upcasts=without) == ["assay.SubmissionReceived.v1"]
 
 
 def _data(schema: Any) -> Any:
-    return schema["$defs"]["VoteCast"]
+    return schema["$defs"]["VoteCastV1"]
 
 
 def _drop(schema: Any) -> None:
@@ -191,7 +194,7 @@ def _narrow_values(weights: Any) -> None:
 def test_free_keys_are_compared(change: Callable[[Any], None], said: str) -> None:
     old = json_schema(EVENT_TYPES["assay.SkillsEstimated.v1"])
     new = copy.deepcopy(old)
-    change(new["$defs"]["SkillsEstimated"]["properties"]["weights_milli_nats"])
+    change(new["$defs"]["SkillsEstimatedV1"]["properties"]["weights_milli_nats"])
     assert [said in str(breach) for breach in breaches(old, new)] == ([True] if said else [])
 
 
@@ -204,7 +207,7 @@ def test_a_widening_is_no_narrowing(change: Callable[[Any], None]) -> None:
     new = copy.deepcopy(old)
     change(new)
     assert breaches(old, new) == []
-    assert len(widenings(old, new)) == (0 if new["$defs"]["VoteCast"]["properties"]["voter"]["title"] == "x" else 1)
+    assert len(widenings(old, new)) == (0 if new["$defs"]["VoteCastV1"]["properties"]["voter"]["title"] == "x" else 1)
 
 
 def test_the_asyncapi_document_names_every_topic_and_type() -> None:

@@ -1,6 +1,7 @@
 """Every event type goes to bytes and back unchanged, and everything outside its bounds is refused by name."""
 
 import copy
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 import schemas
 from schemas.catalogue import EVENT_TYPES, NEWEST
+from schemas.policy import Policy
 from schemas.upcasts import UPCASTS
 from schemas.wire import TooNew, Undecodable, Wire, decode, encode, headers, told
 from streams.projection import record_of
@@ -71,7 +73,8 @@ def code_of(value: bytes) -> str:
         (b"{}", "invalid"),
         (b'{"type": 7}', "invalid"),
         (b'{"type": "assay.VoteCast.v1"}', "invalid"),
-        (b'{"type": "assay.VoteCast.v2"}', "too_new"),
+        (b'{"type": "assay.VoteCast.v2"}', "invalid"),
+        (b'{"type": "assay.VoteCast.v3"}', "too_new"),
         (b'{"type": "assay.VoteCounted.v1"}', "unknown_type"),
         (b'{"type": "com.example.thing"}', "unknown_type"),
         (b'{"type": "' + b"x" * 10_000 + b'"}', "unknown_type"),
@@ -113,16 +116,21 @@ def _wrong(schema: Any, value: Any, defs: Any, path: tuple[Any, ...]) -> Iterato
         return
     if isinstance(value, list) and "items" in schema:
         yield path, [value[0]] * (schema["maxItems"] + 1) if value else "no list"
+        if schema.get("minItems"):
+            yield path, value[: schema["minItems"] - 1]
         for place, item in enumerate(value[:1]):
             yield from _wrong(schema["items"], item, defs, (*path, place))
     yield from ((path, bad) for bad in _wrong_leaves(schema))
+
+
+_ODD_TEXTS = ("", "\n", "-a", "a b", "x" * 129 + "é", "a\n")
 
 
 def _wrong_leaves(schema: Any) -> Iterator[Any]:
     yield from ({"a": []}, 1.5)
     if schema.get("type") != "array":
         yield []
-    if 1 not in schema.get("enum", ()):  # for pydantic, true is the literal 1
+    if schema.get("type") != "boolean" and 1 not in schema.get("enum", ()):  # for pydantic, true is the literal 1
         yield True
     if "minimum" in schema:
         yield from (schema["minimum"] - 1, schema["maximum"] + 1, str(schema["minimum"]))
@@ -131,7 +139,7 @@ def _wrong_leaves(schema: Any) -> Iterator[Any]:
     if schema.get("minLength"):
         yield ""
     if "pattern" in schema:
-        yield from ("", "\n", "-a", "a b", "x" * 129 + "é", "a\n")
+        yield from (bad for bad in _ODD_TEXTS if re.fullmatch(schema["pattern"], bad) is None)
     if "enum" in schema or "const" in schema:
         yield "something else"
 
@@ -187,20 +195,111 @@ def _judged(hour: int) -> dict[str, Any]:
     return raw
 
 
-def test_the_overlap_is_a_range() -> None:
-    raw = example("assay.PolicyApplied.v1")
-    raw["data"]["policy"] |= {"overlap_min": 9, "overlap_max": 8}
-    with pytest.raises(Undecodable, match="overlap_max"):
+@pytest.mark.parametrize(
+    ("version", "planted", "said"),
+    [
+        (1, {"overlap_min": 9, "overlap_max": 8}, r"overlap_max \(8\) is below overlap_min \(9\)"),
+        (2, {"overlap_min": 9, "overlap_max": 8}, r"overlap_max \(8\) is below overlap_min \(9\)"),
+        (2, {"preference_overlap_min": 9, "preference_overlap_max": 8}, r"preference_overlap_max \(8\) is below"),
+        (2, {"labels": ["good", "bad", "good"]}, "labels names one twice"),
+        (2, {"approving": ["good", "good"]}, "approving names one twice"),
+        (2, {"preference_criteria": ["helpful", "helpful"]}, "criteria names one twice"),
+        (2, {"approving": ["good", "great"]}, "approving has great, which labels has not"),
+    ],
+)
+def test_a_policy_agrees_with_itself(version: int, planted: dict[str, Any], said: str) -> None:
+    raw = example(f"assay.PolicyApplied.v{version}")
+    raw["data"]["policy"] |= planted
+    with pytest.raises(Undecodable, match=said):
         decode(orjson.dumps(raw))
 
 
-def test_an_old_version_is_upcast_and_told_as_it_was() -> None:
-    old = example("assay.SubmissionReceived.v1")
+_DEFAULTS: dict[str, Any] = Policy().model_dump(mode="json")
+_MAJORITY = {"aggregation": "majority"} | {f"{rule}_action": "notify" for rule in ("disagreement", "golden", "hurry")}
+_BY_MAJORITY = {"model": "majority", "skills_version": 0}
+_ZEROS = {
+    "project": "none",
+    "task": "review",
+    "prior_milli_nats": [0, 0],
+    "default_milli_nats": [0] * 4,
+    "weights_milli_nats": {},
+}
+#: Version 1 of each type -> the fields that version 2 has beside those of the example, and those that are gone.
+SINCE_VERSION_1: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "SubmissionReceived.v1": ({"provenance": "unknown"}, ()),
+    "VoteCast.v1": ({}, ()),
+    "GoldenAnswerSet.v1": ({"label": "bad"}, ("verdict",)),
+    "PolicyProposed.v1": ({"policy": _DEFAULTS | example("assay.PolicyProposed.v1")["data"]["policy"] | _MAJORITY}, ()),
+    "PolicyApplied.v1": ({"policy": _DEFAULTS | example("assay.PolicyApplied.v1")["data"]["policy"] | _MAJORITY}, ()),
+    "SkillsEstimated.v1": (
+        {**_ZEROS, "model": "majority", "champion": False, "labels": ["good", "bad"]}
+        | {"temperature_permille": 1_000, "golden_answers": 0, "more": False, "sweep": False},
+        (),
+    ),
+    "VerdictReached.v1": ({"label": "good", "confidence_permille": 984, "because": "confidence", **_BY_MAJORITY}, ()),
+    "VerdictReopened.v1": ({}, ()),
+    "OverlapRequested.v1": (
+        {"because": "unsure", "label": "good", "confidence_permille": 500, "confidence_needed_permille": 0},
+        (),
+    ),
+    "JudgementScored.v1": ({"task": "review", "truth": "good"}, ("verdict",)),
+    "JudgementScored.v1.takenback": ({"task": "review"}, ()),
+    "AnnotatorFlagged.v1": ({"action": "notify", "evidence": []}, ()),
+    "AnnotatorCleared.v1": ({"reason": "recovered"}, ()),
+}
+
+
+@pytest.mark.parametrize("name", SINCE_VERSION_1)
+def test_an_old_version_is_upcast_and_told_as_it_was(name: str) -> None:
+    old = example(f"assay.{name}")
     event = decode(orjson.dumps(old))
-    assert event.type == "assay.SubmissionReceived.v2"
-    assert orjson.loads(encode(event)) == old | {"type": event.type, "data": old["data"] | {"provenance": "unknown"}}
+    added, gone = SINCE_VERSION_1[name]
+    data = {field: value for field, value in old["data"].items() if field not in gone} | added
+    assert orjson.loads(encode(event)) == old | {"type": old["type"].replace(".v1", ".v2"), "data": data}
     assert type(event) is EVENT_TYPES[event.type].event
     assert orjson.loads(encode(told(orjson.dumps(old)))) == old
+
+
+def test_every_upcast_of_version_1_is_tested() -> None:
+    assert {f"assay.{name}" for name in SINCE_VERSION_1} >= {
+        entry.type for entry in EVENT_TYPES.values() if entry.data in UPCASTS
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"verdict": "rejected", "log_odds_milli_nats": -2772}, {"label": "bad", "confidence_permille": 941}),
+        ({"verdict": "escalated", "log_odds_milli_nats": 0}, {"because": "overlap_max", "confidence_permille": 500}),
+        ({"log_odds_milli_nats": 100_000_000}, {"confidence_permille": 999}),
+    ],
+)
+def test_a_verdict_of_version_1_says_which_label_leads(change: dict[str, Any], expected: dict[str, Any]) -> None:
+    old = example("assay.VerdictReached.v1")
+    old["data"] |= change
+    assert orjson.loads(encode(decode(orjson.dumps(old))))["data"].items() >= expected.items()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "label", "verdict", "truth"),
+    [
+        ("agreed", "bad", "rejected", "bad"),
+        ("disagreed", "good", "rejected", "bad"),
+        ("golden_right", "bad", None, "bad"),
+        ("golden_wrong", "bad", None, "good"),
+        ("golden_wrong", None, None, None),
+    ],
+)
+def test_a_judgement_of_version_1_says_what_was_right(outcome: str, label: Any, verdict: Any, truth: Any) -> None:
+    old = example("assay.JudgementScored.v1")
+    old["data"] |= {"outcome": outcome, "label": label, "verdict": verdict}
+    assert orjson.loads(encode(decode(orjson.dumps(old))))["data"].get("truth") == truth
+
+
+def test_a_golden_answer_of_version_1_is_a_label() -> None:
+    old = example("assay.GoldenAnswerSet.v1")
+    old["data"]["verdict"] = "approved"
+    assert orjson.loads(encode(decode(orjson.dumps(old))))["data"]["label"] == "good"
 
 
 def test_every_chain_ends_at_the_newest_version() -> None:
