@@ -422,6 +422,7 @@ class AnnotatorFlagged(Frozen):
 
     origin: Origin
     project: Project
+    task: Task = "review"
     rule: Rule
     action: Action
     against: Count
@@ -432,6 +433,9 @@ class AnnotatorFlagged(Frozen):
     expires_hour: Hour | None = None
     #: The newest records behind it.
     evidence: Annotated[tuple[Place, ...], Field(max_length=50)] = ()
+    #: Of copying: who votes alike, and some of what both judged.
+    other: AnnotatorId | None = None
+    subjects: Annotated[tuple[SubjectId, ...], Field(max_length=50)] = ()
 
 
 class AnnotatorCleared(Frozen):
@@ -439,6 +443,7 @@ class AnnotatorCleared(Frozen):
 
     origin: Origin
     project: Project
+    task: Task = "review"
     rule: Rule
     reason: Literal["recovered", "expired", "policy"]
     against: Count

@@ -66,7 +66,8 @@ class Policy(Frozen):
     overlap_min: Annotated[int, _number(2, "voters", 2, 100, "Live votes before any verdict.")] = 2
     overlap_max: Annotated[int, _number(5, "voters", 2, 1000, "Live votes after which an unsure subject goes to an editor.")] = 5
     approve_confidence_permille: Annotated[
-        int, _number(900, "permille", 501, 999, "Calibrated probability of an approving label from which it decides.", "overlap_min")
+        int,
+        _number(900, "permille", 501, 999, "Calibrated probability of an approving label from which it decides.", "overlap_min"),
     ] = 900
     reject_confidence_permille: Annotated[
         int, _number(900, "permille", 501, 999, "Calibrated probability of another label from which it decides.", "overlap_min")
@@ -75,7 +76,8 @@ class Policy(Frozen):
         int, _number(0, "switch", 0, 1, "1: votes after a verdict may turn it over; 0: they only count for their voter.")
     ] = 0
     deadline_hours: Annotated[
-        int, _number(0, "hours", 0, 100_000, "An undecided text goes to an editor this long after its revision came in; 0: never.")
+        int,
+        _number(0, "hours", 0, 100_000, "An undecided text goes to an editor this long after its revision came in; 0: never."),
     ] = 0
 
     # What is checked although it is known or decided.
@@ -103,14 +105,17 @@ class Policy(Frozen):
         int,
         _number(300, "permille", 1, 999, "Error rate on golden tasks whose lower Wilson bound flags a voter.", "golden_min_seen"),
     ] = 300
-    golden_min_seen: Annotated[int, _number(5, "answers", 3, 10_000, "Golden answers before a voter can be flagged.")] = 5
+    golden_min_seen: Annotated[int, _number(10, "answers", 3, 10_000, "Golden answers before a voter can be flagged.")] = 10
     golden_action: Annotated[Action, _choice("restrict", "What wrong answers on golden tasks lead to.")] = "restrict"
     hurry_share_permille: Annotated[
         int,
-        _number(200, "permille", 1, 999, "Share of too fast votes among the last 20 that flags, beside another flag.", "recent_votes"),
+        _number(
+            200, "permille", 1, 999, "Share of too fast votes among the last that flags, beside another flag.", "recent_votes"
+        ),
     ] = 200
     hurry_floor_milliseconds: Annotated[
-        int, _number(2_000, "milliseconds", 0, 3_600_000, "A vote is too fast under this and under a fifth of the median.")
+        int,
+        _number(2_000, "milliseconds", 0, 3_600_000, "A vote is too fast under this, or under a fifth of the project's median."),
     ] = 2_000
     hurry_action: Annotated[Action, _choice("deprioritise", "What too fast votes lead to.")] = "deprioritise"
     constant_share_permille: Annotated[
@@ -134,7 +139,13 @@ class Policy(Frozen):
     # Comparisons.
     preference_criteria: Annotated[
         tuple[Name, ...],
-        _names(("harmless", "truthful", "helpful"), "criteria", 0, 16, "Criteria in the order in which they settle an unclear choice."),
+        _names(
+            ("harmless", "truthful", "helpful"),
+            "criteria",
+            0,
+            16,
+            "Criteria in the order in which they settle an unclear choice.",
+        ),
     ] = ("harmless", "truthful", "helpful")
     preference_overlap_min: Annotated[int, _number(2, "voters", 2, 100, "Choices before a comparison is decided.")] = 2
     preference_overlap_max: Annotated[int, _number(5, "voters", 2, 1000, "Choices after which an unclear comparison ends.")] = 5

@@ -45,5 +45,5 @@ def state_topic(projection: str, version: int) -> Topic:
     return Topic(f"assay.state.{projection}.v{version}", "the row's key", f"state rows of {projection}, with positions", "state")
 
 
-STATE_TOPICS = (state_topic("review", 3), state_topic("annotators", 1), state_topic("diversity", 1))
+STATE_TOPICS = (state_topic("review", 3), state_topic("annotators", 2), state_topic("diversity", 1))
 TOPICS = (*FACT_TOPICS, QUARANTINE, *STATE_TOPICS)

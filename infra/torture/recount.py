@@ -99,8 +99,9 @@ class Judgements:
     def add(self, value: bytes) -> None:
         event = orjson.loads(value)
         data = event["data"]
-        if event["type"] == "assay.JudgementScored.v1":
-            key = event["subject"], data["project"], data["outcome"]
+        if event["type"].startswith("assay.JudgementScored."):
+            project = data["project"] if data.get("task", "review") == "review" else f"{data['project']}/preference"
+            key = event["subject"], project, data["outcome"]
             after = self.outcomes[key] + data["change"]
             if _first(self._seen, data["origin"]):
                 self.outcomes[key] = after
