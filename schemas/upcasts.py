@@ -181,7 +181,8 @@ class SkillsEstimatedV1(Frozen):
         zeros = (0, 0, 0, 0)
         return SkillsEstimated(
             project="none", version=self.version, model="majority", champion=False, labels=("good", "bad"),
-            prior_milli_nats=(0, 0), default_milli_nats=zeros, weights_milli_nats={}, temperature_permille=1_000, golden_answers=0,
+            prior_milli_nats=(0, 0), default_milli_nats=zeros, weights_milli_nats={}, temperature_permille=1_000,
+            golden_answers=0,
         )  # fmt: skip
 
 

@@ -126,7 +126,7 @@ def _judged(state: AnnotatorsState, record: Record, data: e.JudgementScored) -> 
 
 #: Which rules an outcome can raise or clear; the first is its rate's.
 _LOOKED_AT: dict[str, tuple[str, ...]] = {
-    "submitted": (),
+    **dict.fromkeys(("submitted", "credited"), ()),
     **dict.fromkeys(("approved", "rejected"), ("rejection",)),
     **dict.fromkeys(("agreed", "disagreed"), ("disagreement", "constant", "hurry")),
     **dict.fromkeys(("golden_right", "golden_wrong"), ("golden", "hurry")),

@@ -93,7 +93,7 @@ class Desk:
     def policy_versions(self) -> dict[str, int]:
         """The version in force by project; 0 where no policy was applied."""
         known = {row.project: 0 for row in self.state.rows.values() if row.revision}
-        return known | {project: rules.version for project, rules in self.state.control.items()}
+        return known | {project: one.version for project, one in self.state.control.policies.items()}
 
 
 # --- from submissions to examples --------------------------------------------------------------

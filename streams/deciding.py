@@ -87,7 +87,7 @@ def _still_supported(row: Row, rules: Rules) -> bool:
         return False
     if row.verdict == "escalated":
         return log_odds(row.scores, rules) == 0
-    label = rules.index.get(row.label)
+    label = rules.places.get(row.label)
     return label is not None and row.scores[label] == max(row.scores)
 
 

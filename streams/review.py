@@ -24,7 +24,9 @@ from streams.standing import (
     of_vote,
     reopened,
     requested,
+    said,
     standing,
+    standing_as,
     submitted,
 )
 from streams.submissions import UNWEIGHED, Analysis, Row, Vote, counts, made_vote, pack, unpack, weigh
@@ -297,15 +299,16 @@ def _settled(change: Change) -> list[Effect]:
 def _first_vote(state: ReviewState, key: str, record: Record, row: Row, data: e.VoteCast) -> list[Effect]:
     """A voter's first vote on the row, as nearly every event is one: only what a vote can change is looked at."""
     rules = state.control.rules.get(row.project) or rules_in(state, row.project)
-    vote, before = _vote(record, data), (row.verdict, row.label, row.credits, row.unsure_votes)
+    vote, before = _vote(record, data), said(row)
     row.votes[vote.voter] = vote
     _weigh_one(row, rules, vote)
     decide(row, rules, record.offset, row.verdict is not None and _may_turn(key, row, rules))
-    if row.verdict != before[0] or (before[0] is not None and (row.label != before[1] or row.credits is not before[2])):
-        return difference(Change(key, row, rules, row.revision, _before_vote(row, before), standing(row), "voted"))
+    if row.verdict != before.verdict or row.label != before.label or row.credits is not before.credits:
+        told = standing_as(row, before, len(row.votes) - 1)
+        return difference(Change(key, row, rules, row.revision, told, standing(row), "voted"))
     golden = golden_now(row)
     judged = [] if row.verdict is None and golden is None else of_vote(key, row, standing(row), vote)
-    if row.unsure_votes and row.unsure_votes != before[3]:
+    if row.unsure_votes and row.unsure_votes != before.unsure_votes:
         return [requested(key, row, rules), *judged]
     return judged
 
@@ -315,19 +318,10 @@ def _weigh_one(row: Row, rules: Rules, vote: Vote) -> None:
     if row.weighed != rules.weighed:
         weigh(row, rules)
         return
-    voted = rules.index.get(vote.label)
+    voted = rules.places.get(vote.label)
     if voted is not None and counts(row, vote):
         row.live += 1
         row.scores = tuple(map(add, row.scores, rules.weights.get(vote.voter, rules.default)[voted]))
-
-
-def _before_vote(row: Row, said: tuple[Any, ...]) -> Standing:
-    """The row's standing before its newest vote, when it said this verdict, label, credits and call for votes."""
-    verdict, label, credits, unsure_votes = said
-    analysis = row.analysis
-    in_slice = verdict == "approved" and analysis is not None and analysis.revision == row.revision
-    about = (verdict, label, credits) if verdict is not None else (None, "", {})
-    return Standing(*about, unsure_votes, golden_now(row), analysis if in_slice else None, row.votes, len(row.votes) - 1)
 
 
 # --- control records ---------------------------------------------------------------------------

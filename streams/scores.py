@@ -41,9 +41,7 @@ def leading(scores: Scores) -> int:
 def against(scores: Scores, label: int, temperature_permille: int) -> int:
     """The odds against a label, in billionths: sum over the others of exp(-(its score - theirs) / T), each at most one."""
     own = scores[label]
-    return sum(
-        falling(max(0, (own - score) * 1_000 // temperature_permille)) for at, score in enumerate(scores) if at != label
-    )
+    return sum(falling(max(0, (own - score) * 1_000 // temperature_permille)) for at, score in enumerate(scores) if at != label)
 
 
 def is_sure(scores: Scores, label: int, needed: int, temperature_permille: int) -> bool:

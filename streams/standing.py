@@ -47,11 +47,34 @@ class Change(NamedTuple):
     reason: str
 
 
+class Said(NamedTuple):
+    """The part of a standing that votes can change."""
+
+    verdict: Verdict | None
+    label: str
+    credits: dict[str, int]
+    unsure_votes: int
+
+
+def said(row: Row) -> Said:
+    return Said(row.verdict, row.label, row.credits, row.unsure_votes)
+
+
 def standing(row: Row) -> Standing:
-    analysis = row.analysis
-    in_slice = row.verdict == "approved" and analysis is not None and analysis.revision == row.revision
-    said = (row.verdict, row.label, row.credits) if row.verdict is not None else (None, "", {})
-    return Standing(*said, row.unsure_votes, golden_now(row), analysis if in_slice else None, row.votes, len(row.votes))
+    return standing_as(row, said(row), len(row.votes))
+
+
+def standing_as(row: Row, one: Said, known: int) -> Standing:
+    """The row's standing, had it said this about so many of its votes."""
+    analysis, label, credits = row.analysis, "", _NO_CREDITS
+    if one.verdict is not None:
+        label, credits = one.label, one.credits
+    in_slice = one.verdict == "approved" and analysis is not None and analysis.revision == row.revision
+    shown = analysis if in_slice else None
+    return Standing(one.verdict, label, credits, one.unsure_votes, golden_now(row), shown, row.votes, known)
+
+
+_NO_CREDITS: dict[str, int] = {}
 
 
 def golden_now(row: Row) -> str | None:
@@ -100,7 +123,7 @@ def reopened(change: Change) -> Effect:
 def _reached(change: Change, verdict: Verdict) -> list[Effect]:
     row, rules = change.row, change.rules
     votes = list(counted(row, rules))
-    approving = sum(rules.approves[rules.index[vote.label]] for vote in votes)
+    approving = sum(rules.approves[rules.places[vote.label]] for vote in votes)
     data: Json = {
         "project": row.project,
         "revision": row.revision,

@@ -91,15 +91,15 @@ def counts(row: Row, vote: Vote) -> bool:
 
 def counted(row: Row, rules: Rules) -> Iterator[Vote]:
     """The votes that count. A label that the policy does not name counts for nobody."""
-    return (vote for vote in row.votes.values() if counts(row, vote) and vote.label in rules.index)
+    return (vote for vote in row.votes.values() if counts(row, vote) and vote.label in rules.places)
 
 
 def weigh(row: Row, rules: Rules) -> None:
     """Sum the votes anew."""
-    scores, live, index, weights = rules.prior, 0, rules.index, rules.weights
+    scores, live, places, weights = rules.prior, 0, rules.places, rules.weights
     for vote in counted(row, rules):
         live += 1
-        scores = summed(scores, weights.get(vote.voter, rules.default)[index[vote.label]])
+        scores = summed(scores, weights.get(vote.voter, rules.default)[places[vote.label]])
     row.live, row.scores, row.weighed = live, scores, rules.weighed
 
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from schemas.events import JudgementScored
 
 COUNTS = (
-    "submitted", "approved", "rejected", "agreed", "disagreed", "golden_right", "golden_wrong", "timed_votes", "milliseconds",
+    "submitted", "approved", "rejected", "agreed", "disagreed", "golden_right", "golden_wrong", "credited", "timed_votes",
+    "milliseconds",
 )  # fmt: skip
 #: Counts kept per hour, in this order, after the hour itself.
 HOURLY = ("approved", "rejected", "agreed", "disagreed", "golden_right", "golden_wrong")
@@ -89,7 +90,7 @@ def is_complete(data: JudgementScored) -> bool:
     return data.outcome not in _OF_VOTES or (data.label is not None and data.truth is not None)
 
 
-_OF_VOTES = ("agreed", "disagreed", "golden_right", "golden_wrong")
+_OF_VOTES = ("agreed", "disagreed", "golden_right", "golden_wrong", "credited")
 
 
 def count(tally: Tally, data: JudgementScored, recent: int) -> None:
@@ -98,6 +99,8 @@ def count(tally: Tally, data: JudgementScored, recent: int) -> None:
     tally.counts[outcome] += sign
     means = _MEANS.get(outcome)
     if means is None:
+        if outcome == "credited":
+            _count_credits(tally, data, sign)
         return
     place, rate, against = means
     _count_hour(tally, data.hour, place, sign)
@@ -115,10 +118,14 @@ def count(tally: Tally, data: JudgementScored, recent: int) -> None:
         since[2] += sign
 
 
-def _count_vote(tally: Tally, data: JudgementScored, sign: int) -> None:
+def _count_credits(tally: Tally, data: JudgementScored, sign: int) -> None:
     if data.credits_permille is not None:
         for truth, credit in data.credits_permille.items():
             _add(tally.confusion, truth, data.label or "", sign * credit)
+
+
+def _count_vote(tally: Tally, data: JudgementScored, sign: int) -> None:
+    _count_credits(tally, data, sign)
     if data.duration_milliseconds is not None:
         counts = tally.counts
         counts["timed_votes"] += sign

@@ -34,7 +34,8 @@ class Rules(NamedTuple):
     version: int
     policy: Policy
     labels: tuple[str, ...]
-    index: dict[str, int]
+    #: Where each label stands in `labels`.
+    places: dict[str, int]
     approves: tuple[bool, ...]
     #: Log-odds in milli-nats from which each label decides.
     needed: tuple[int, ...]
@@ -90,19 +91,23 @@ def rules_of(in_force: InForce, labels: tuple[str, ...], shared: dict[str, Json]
         version, temperature, offset = row["version"], row["temperature"], max(in_force.offset, row["offset"])
         default = _columns(row["default"], order)
         weights = {voter: _columns(flat, order) for voter, flat in row["weights"].items()}
-    index = {label: at for at, label in enumerate(labels)}
+    places = {label: at for at, label in enumerate(labels)}
     approves = tuple(label in policy.approving for label in labels)
     sides = milli_nats(policy.reject_confidence_permille), milli_nats(policy.approve_confidence_permille)
     needed = tuple(sides[approving] for approving in approves)
-    about = in_force.version, policy, labels, index, approves, needed
+    about = in_force.version, policy, labels, places, approves, needed
     return Rules(*about, model, version, temperature, prior, default, weights, offset)
 
 
 def _picked(policy: Policy, shared: dict[str, Json], project: str, task: Task) -> tuple[Model, Json | None]:
     if policy.aggregation != "champion":
         return policy.aggregation, shared.get(skills_key(project, task, policy.aggregation))
-    known = [(model, row) for model in MODELS if (row := shared.get(skills_key(project, task, model))) and row["champion"]]
-    return max(known, key=lambda one: int(one[1]["version"])) if known else ("majority", None)
+    picked: tuple[Model, Json | None] = ("majority", None)
+    for model in MODELS:
+        row = shared.get(skills_key(project, task, model))
+        if row is not None and row["champion"] and (picked[1] is None or row["version"] > picked[1]["version"]):
+            picked = model, row
+    return picked
 
 
 def _columns(flat: list[int], order: list[int]) -> Columns:
@@ -112,9 +117,7 @@ def _columns(flat: list[int], order: list[int]) -> Columns:
 
 
 def pack_policies(policies: dict[str, InForce]) -> Json:
-    return {
-        project: [one.version, one.policy.model_dump(mode="json"), one.offset] for project, one in sorted(policies.items())
-    }
+    return {project: [one.version, one.policy.model_dump(mode="json"), one.offset] for project, one in sorted(policies.items())}
 
 
 def unpack_policies(packed: Json) -> dict[str, InForce]:

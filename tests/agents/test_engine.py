@@ -126,6 +126,6 @@ async def _forge(brokers: str) -> None:
     rows = await log.open()
     key = min(key for key in rows if not key.startswith(b"~"))
     row = REVIEW.unpack(orjson.loads(rows[key]))
-    row.good += 1
+    row.live += 1
     await log.write([(key, orjson.dumps(REVIEW.pack(row)))])
     await log.close()

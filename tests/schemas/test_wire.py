@@ -244,8 +244,8 @@ SINCE_VERSION_1: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "JudgementScored.v1": ({"task": "review", "truth": "good"}, ("verdict",)),
     "JudgementScored.v1.takenback": ({"task": "review"}, ()),
-    "AnnotatorFlagged.v1": ({"action": "notify", "evidence": []}, ()),
-    "AnnotatorCleared.v1": ({"reason": "recovered"}, ()),
+    "AnnotatorFlagged.v1": ({"task": "review", "action": "notify", "evidence": [], "subjects": []}, ()),
+    "AnnotatorCleared.v1": ({"task": "review", "reason": "recovered"}, ()),
 }
 
 

@@ -47,9 +47,13 @@ ACTIONS = st.one_of(
     st.tuples(st.just("vote"), PLACE, st.sampled_from(VOTERS), st.sampled_from(["good", "bad"]), st.just(1)),
     st.tuples(st.just("retract"), PLACE, st.sampled_from(VOTERS), st.integers(1, 2)),
     st.tuples(st.just("golden"), PLACE, st.integers(1, 2), st.sampled_from(["good", "bad"])),
-    st.tuples(st.just("rule"), PLACE, st.integers(1, 2), st.sampled_from(["approved", "rejected"]), st.sampled_from(["ed", "writer"])),
+    st.tuples(
+        st.just("rule"), PLACE, st.integers(1, 2), st.sampled_from(["approved", "rejected"]), st.sampled_from(["ed", "writer"])
+    ),
     st.tuples(st.just("reopen"), PLACE, st.integers(1, 2)),
-    st.tuples(st.just("skills"), st.integers(1, 3), st.sampled_from(VOTERS), st.integers(-2_000, 4_000), st.booleans(), st.booleans()),
+    st.tuples(
+        st.just("skills"), st.integers(1, 3), st.sampled_from(VOTERS), st.integers(-2_000, 4_000), st.booleans(), st.booleans()
+    ),
     st.tuples(st.just("tick"), st.integers(0, 40)),
     st.tuples(st.just("policy"), st.integers(1, 4), st.integers(2, 3), st.sampled_from([750, 900]), st.integers(0, 1)),
 )
@@ -87,9 +91,16 @@ def _data(action: Action) -> tuple[str, Frozen]:
             data = SubmissionRuled(revision=revision, verdict=verdict, ruled_by=editor, reason="a ruling")
         case ("reopen", subject, revision):
             data = SubmissionReopened(revision=revision, reopened_by="ed", reason="once more")
+        case _:
+            return _control(action)
+    return subject, data
+
+
+def _control(action: Action) -> tuple[str, Frozen]:
+    match action:
         case ("skills", version, voter, weight, champion, sweep):
             subject = "p"
-            data = skills(version, {voter: (weight, 0, 0, weight)}, champion=champion, sweep=sweep)
+            data: Frozen = skills(version, {voter: (weight, 0, 0, weight)}, champion=champion, sweep=sweep)
         case ("tick", hours):
             subject, data = "clock", ClockTicked(until=START + timedelta(hours=hours))
         case ("policy", version, overlap_min, confidence, late):

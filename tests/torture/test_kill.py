@@ -244,8 +244,8 @@ def plant(fleet: Fleet, place: tuple[str, int], value: bytes, headers: list[tupl
 async def forge(brokers: str) -> None:
     """Write a state row that no fold made."""
     state, _ = await live_state(brokers, REVIEW, 0)
-    key = min(key for key, row in state.rows.items() if row.good)
-    state.rows[key].good += 1
+    key = min(key for key, row in state.rows.items() if row.live)
+    state.rows[key].live += 1
     log = StateLog(brokers, REVIEW, 0)
     await log.open()
     await log.write([(key.encode(), row_bytes(REVIEW, state, key))])
