@@ -75,7 +75,7 @@ def _majority(row: Submission) -> float:
 def people(client: "Client", rate: str, count: str, against: str) -> Rows:
     """Those whose rate is surely highest: by the lower end of the interval, so that 1 of 1 never leads."""
     found = client.query(
-        f"SELECT project, annotator, {against}, {count}, {rate}_rate, {rate}_low, {rate}_high, flags FROM v_annotators "
+        f"SELECT project, annotator, {against}, {count}, {rate}_rate, {rate}_low, {rate}_high, mapKeys(flags) FROM v_annotators "
         f"WHERE {count} >= {MINIMUM_COUNT} ORDER BY {rate}_low DESC, annotator LIMIT {PEOPLE}"
     )
     names = ("project", "annotator", against, count, "rate", "low", "high", "flags")

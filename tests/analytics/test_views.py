@@ -1,5 +1,6 @@
 """The views answer as the folds would: each event once, in the order of the log, whatever was delivered twice."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,9 +8,11 @@ from scipy.stats import binomtest
 
 from infra.clickhouse.engine import Store
 from schemas import events as e
+from schemas import upcasts as u
 from schemas.policy import Policy
-from schemas.topics import ANNOTATORS, EVENTS, JUDGEMENTS, POLICIES, QUARANTINE, RUNS, SLICES, VERDICTS
-from tests.analytics.logs import Log
+from schemas.topics import ANNOTATORS, ASSIGNMENTS, EVENTS, JUDGEMENTS, POLICIES, QUARANTINE, RUNS, SLICES, VERDICTS
+from schemas.words import Origin
+from tests.analytics.logs import START, Log
 
 EMBEDDING = "A" * 512
 TIMES_DELIVERED = pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
@@ -51,8 +54,9 @@ def test_texts_are_edited_in_turn_only(store: Store, times: int) -> None:
     edited(log, "s1", 2, "revision 2 is there already")
     analysis = {"model": "m", "language": "en", "characters": 36, "words": 8, "embedding": EMBEDDING}
     log.add(EVENTS, "s1", e.SubmissionAnalysed(revision=2, **analysis))
-    log.add(EVENTS, "s1", e.GoldenAnswerSet(revision=2, verdict="approved", set_by="boss"))
+    log.add(EVENTS, "s1", e.GoldenAnswerSet(revision=2, label="good", set_by="boss"))
     received(log, "s2")
+    log.add(EVENTS, "s2", u.GoldenAnswerSetV1(revision=1, verdict="rejected", set_by="boss"))
     log.add(EVENTS, "s2", e.SubmissionWithdrawn(withdrawn_by="w1"))
     received(log, "s3")
     log.add(EVENTS, "s3", e.SubmissionWithdrawn(withdrawn_by="w1"))
@@ -67,8 +71,8 @@ def test_texts_are_edited_in_turn_only(store: Store, times: int) -> None:
     first = found[0]
     assert (first["text"], first["writer"], first["editor"]) == ("Why is the sky blue, and not violet?", "w1", "ed")
     assert (first["language"], first["domain"], first["skill"]) == ("en", "physics", "explain")
-    assert (first["words"], first["characters"], first["golden"]) == (8, 36, "approved")
-    assert (found[1]["words"], found[1]["golden"], found[1]["edited_at"]) == (None, "", None)
+    assert (first["words"], first["characters"], first["golden"]) == (8, 36, "good")
+    assert (found[1]["words"], found[1]["golden"], found[1]["edited_at"]) == (None, "bad", None)
 
 
 @TIMES_DELIVERED
@@ -96,10 +100,32 @@ def test_votes_know_what_became_of_them(store: Store, times: int) -> None:
     ]
 
 
-def reached(log: Log, subject: str, verdict: Any, revision: int = 1, id_: str = "") -> str:
-    log_odds = {"policy_version": 3, "log_odds_milli_nats": 2772, "good_votes": 2, "bad_votes": 0, "decided_by": (1, 2)}
-    data = e.VerdictReached(origin=log.origin(EVENTS), project="p", revision=revision, verdict=verdict, **log_odds)
-    return log.add(VERDICTS, subject, data, id_)
+@TIMES_DELIVERED
+def test_votes_are_for_or_against_as_the_newest_policy_says(store: Store, times: int) -> None:
+    log = Log()
+    received(log, "s1")
+    for voter, label in enumerate(("yes", "mostly", "no", "no", "good", "nonsense")):
+        voted(log, "s1", f"v{voter}", label)
+    found = []
+    for version, approving in ((2, ("yes", "mostly")), (1, ("yes",)), (3, ("mostly", "no"))):
+        policy = Policy(labels=("yes", "mostly", "no"), approving=approving)
+        about = {"project": "p", "version": version, "applied_by": "ops", "reason": "any"}
+        log.add(POLICIES, "p", e.PolicyApplied(policy=policy, **about))  # type: ignore[arg-type]
+        # Of two with one version the first counts.
+        log.add(POLICIES, "p", e.PolicyApplied(policy=Policy(), **about))  # type: ignore[arg-type]
+        store_it(log, store, times)
+        found += ask(store, "SELECT good_votes, bad_votes FROM v_submissions")
+    assert [tuple(row.values()) for row in found] == [(2, 2), (2, 2), (3, 1)]
+
+
+#: What both versions say of a verdict.
+COUNTED = {"policy_version": 3, "log_odds_milli_nats": 2772, "good_votes": 2, "bad_votes": 0, "decided_by": (1, 2)}
+
+
+def reached(log: Log, subject: str, verdict: Any, revision: int = 1, id_: str = "", **said: Any) -> str:
+    weighed = {"label": "good", "confidence_permille": 912, "because": "confidence", "model": "bayesian", "skills_version": 7}
+    about = {"origin": log.origin(EVENTS), "project": "p", "revision": revision, "verdict": verdict}
+    return log.add(VERDICTS, subject, e.VerdictReached(**about | COUNTED | weighed | said), id_)
 
 
 @TIMES_DELIVERED
@@ -123,14 +149,36 @@ def test_verdicts_know_whether_they_stand(store: Store, times: int) -> None:
         ("approved", 1, False, True, "edited", [1, 2], 3),
         ("rejected", 2, True, True, "", [1, 2], 3),
     ]
-    (submission,) = ask(store, "SELECT verdict, revision, policy_version FROM v_submissions")
-    assert tuple(submission.values()) == ("rejected", 2, 3)
+    (submission,) = ask(store, "SELECT verdict, revision, policy_version, label, confidence_permille FROM v_submissions")
+    assert tuple(submission.values()) == ("rejected", 2, 3, "good", 912)
 
 
-def judged(log: Log, person: str, role: Any, outcome: Any, change: Any = 1, id_: str = "") -> str:
+@TIMES_DELIVERED
+def test_verdicts_of_both_versions_say_which_label_led(store: Store, times: int) -> None:
+    log = Log()
+    received(log, "s")
+    old: list[tuple[str, str, int]] = [("s1", "approved", 2772), ("s2", "rejected", -99_000), ("s3", "escalated", 0)]
+    for subject, verdict, odds in old:
+        about: Any = {"origin": log.origin(EVENTS), "project": "p", "revision": 1, "verdict": verdict}
+        log.add(VERDICTS, subject, u.VerdictReachedV1(**about | COUNTED | {"log_odds_milli_nats": odds}))
+    reached(log, "s4", "rejected", label="so-so", because="ruled")
+    store_it(log, store, times)
+    columns = "label, confidence_permille, because, model, skills_version"
+    found = ask(store, f"SELECT {columns} FROM v_verdicts ORDER BY submission")
+    assert [tuple(row.values()) for row in found] == [
+        ("good", 941, "confidence", "majority", 0),
+        ("bad", 999, "confidence", "majority", 0),
+        ("good", 500, "overlap_max", "majority", 0),
+        ("so-so", 912, "ruled", "bayesian", 7),
+    ]
+
+
+ORIGIN: Any = {"partition": 0, "offset": 0, "index": 0}
+
+
+def judged(log: Log, person: str, role: Any, outcome: Any, change: Any = 1, id_: str = "", **said: Any) -> str:
     about = {"project": "p", "submission": "s1", "revision": 1, "hour": 1, "duration_milliseconds": 1000}
-    origin = {"partition": 0, "offset": 0, "index": 0}
-    data = e.JudgementScored(origin=origin, role=role, outcome=outcome, change=change, **about)  # type: ignore[arg-type]
+    data = e.JudgementScored(origin=ORIGIN, role=role, outcome=outcome, change=change, **about, **said)  # type: ignore[arg-type]
     return log.add(JUDGEMENTS, person, data, id_)
 
 
@@ -148,19 +196,109 @@ def test_annotators_have_counts_and_wilson_bounds(store: Store, times: int) -> N
     judged(log, "a1", "writer", "approved", -1)
     for outcome in ("agreed", "agreed", "disagreed", "golden_right"):
         judged(log, "a1", "voter", outcome)
+    judged(log, "a1", "voter", "agreed", task="preference")
     judged(log, "a2", "writer", "submitted")
-    flag = {"origin": {"partition": 0, "offset": 0, "index": 0}, "project": "p", "against": 2, "total": 2}
-    rule = {"rule": "rejection", "limit_permille": 350, "policy_version": 1}
-    log.add(ANNOTATORS, "a1", e.AnnotatorFlagged(**flag, **rule))
-    log.add(ANNOTATORS, "a2", e.AnnotatorFlagged(**flag, **rule))
-    log.add(ANNOTATORS, "a2", e.AnnotatorCleared(**flag, **rule))
+    flag: Any = {"origin": ORIGIN, "project": "p", "against": 2, "total": 2, "limit_permille": 350, "policy_version": 1}
+    log.add(ANNOTATORS, "a1", u.AnnotatorFlaggedV1(**flag, rule="rejection"))
+    log.add(ANNOTATORS, "a1", e.AnnotatorFlagged(**flag, rule="golden", action="restrict"))
+    log.add(ANNOTATORS, "a2", e.AnnotatorFlagged(**flag, rule="rejection", action="notify"))
+    log.add(ANNOTATORS, "a2", e.AnnotatorCleared(**flag, rule="rejection", reason="recovered"))
     store_it(log, store, times)
-    one, two = ask(store, "SELECT * FROM v_annotators ORDER BY annotator")
+    one, choosing, two = ask(store, "SELECT * FROM v_annotators ORDER BY annotator, task DESC")
+    assert (choosing["task"], choosing["agreed"], choosing["scored"], choosing["flags"]) == ("preference", 1, 1, {})
     assert (one["submitted"], one["approved"], one["rejected"], one["decided"], one["rejection_rate"]) == (2, 0, 2, 2, 1.0)
     assert (one["rejection_low"], one["rejection_high"]) == pytest.approx(wilson(2, 2), abs=1e-6)
     assert (one["disagreement_low"], one["disagreement_high"]) == pytest.approx(wilson(1, 3), abs=1e-6)
     assert (one["golden_right"], one["golden_seen"], one["mean_milliseconds"]) == (1, 1, 1000.0)
-    assert (one["flags"], two["flags"], two["rejection_low"]) == (["rejection"], [], None)
+    assert (one["flags"], two["flags"]) == ({"rejection": "notify", "golden": "restrict"}, {})
+    assert (two["rejection_low"], one["expected_accuracy"]) == (None, None)
+
+
+@TIMES_DELIVERED
+def test_the_expected_accuracy_is_the_mean_credit_of_what_was_voted(store: Store, times: int) -> None:
+    log = Log()
+    first = {"label": "good", "truth": "good", "credits_permille": {"good": 900, "bad": 100}}
+    judged(log, "a1", "voter", "agreed", **first)
+    judged(log, "a1", "voter", "agreed", -1, **first)
+    judged(log, "a1", "voter", "agreed", **first | {"credits_permille": {"good": 800, "bad": 200}})
+    judged(log, "a1", "voter", "disagreed", label="so-so", truth="good", credits_permille={"good": 999})
+    about: Any = {"origin": ORIGIN, "project": "p", "submission": "s1", "revision": 1, "hour": 1, "role": "voter", "change": 1}
+    log.add(JUDGEMENTS, "a1", u.JudgementScoredV1(**about, outcome="agreed", label="good", verdict="approved"))
+    store_it(log, store, times)
+    (found,) = ask(store, "SELECT agreed, scored, expected_accuracy FROM v_annotators")
+    assert found == {"agreed": 2, "scored": 3, "expected_accuracy": pytest.approx(0.4)}
+
+
+@TIMES_DELIVERED
+def test_leases_end_once(store: Store, times: int) -> None:
+    log = Log()
+    about: Any = {"project": "p", "annotator": "a1"}
+    granted = e.LeaseGranted(**about, revision=1, serves="overlap", until=START + timedelta(minutes=15))
+    leases = [log.add(ASSIGNMENTS, subject, granted) for subject in ("s1", "s2")]
+    log.add(ASSIGNMENTS, "s1", e.LeaseEnded(**about, lease=leases[0], reason="done"))
+    log.add(ASSIGNMENTS, "s1", e.LeaseEnded(**about, lease=leases[0], reason="expired"))
+    store_it(log, store, times)
+    one, two = ask(store, "SELECT * FROM v_leases ORDER BY subject")
+    assert (one["lease"], one["subject"], one["serves"], one["ended_by"]) == (leases[0], "s1", "overlap", "done")
+    assert (one["granted_at"], one["until"], one["ended_at"]) == tuple(
+        START.replace(tzinfo=None) + timedelta(**later) for later in ({}, {"minutes": 15}, {"hours": 2})
+    )
+    assert (two["lease"], two["annotator"], two["ended_at"], two["ended_by"]) == (leases[1], "a1", None, "")
+
+
+def preferred(log: Log, choice: Any, at: int) -> None:
+    about: Any = {"project": "p", "prompt": "q", "left": "a", "right": "b", "settled_by": "harmless", "decided_by": (1, 2)}
+    votes: Any = {"left_votes": 2, "right_votes": 1, "tie_votes": 0, "policy_version": 1, "skills_version": 3}
+    origin = Origin(partition=0, offset=at, index=0)
+    data = e.PreferenceReached(origin=origin, choice=choice, confidence_permille=880, **about, **votes)
+    log.add(VERDICTS, "c1", data)
+
+
+@TIMES_DELIVERED
+def test_preferences_know_whether_they_stand(store: Store, times: int) -> None:
+    log = Log()
+    preferred(log, "left", 4)
+    reopened = e.PreferenceReopened(origin=Origin(partition=0, offset=9, index=0), project="p", choice="left", reason="voted")
+    log.add(VERDICTS, "c1", reopened)
+    preferred(log, "tie", 10)
+    store_it(log, store, times)
+    columns = "choice, chosen, rejected, settled_by, left_votes, standing, ended_by, origin_offset"
+    found = ask(store, f"SELECT {columns} FROM v_preferences ORDER BY origin_offset")
+    assert [tuple(row.values()) for row in found] == [
+        ("left", "a", "b", "harmless", 2, False, "voted", 4),
+        ("tie", "", "", "harmless", 2, True, "", 10),
+    ]
+    assert ask(store, "SELECT count() AS verdicts FROM v_verdicts") == [{"verdicts": 0}]
+
+
+def estimated(log: Log, version: int, weights: dict[str, tuple[int, ...]], **said: Any) -> None:
+    about = {"project": "p", "model": "bayesian", "champion": version > 1, "golden_answers": 50 * version}
+    default = {"labels": ("good", "bad"), "prior_milli_nats": (0, 0), "default_milli_nats": (-1, -2, -2, -1)}
+    data = about | default | {"version": version, "weights_milli_nats": weights, "temperature_permille": 1000 + version}
+    log.add(ANNOTATORS, "skills", e.SkillsEstimated(**data | said))
+
+
+@TIMES_DELIVERED
+def test_skills_are_the_newest_of_each_voter(store: Store, times: int) -> None:
+    log = Log()
+    log.add(ANNOTATORS, "skills", u.SkillsEstimatedV1(version=9, default_milli_nats=1, weights_milli_nats={"old": 2}))
+    estimated(log, 1, {"v0": (9, 9, 9, 9)}, labels=("yes", "no"))
+    estimated(log, 2, {"v1": (1, 1, 1, 1), "v2": (2, 2, 2, 2)}, more=True)
+    estimated(log, 2, {"v3": (3, 3, 3, 3)})
+    estimated(log, 3, {"v1": (4, 4, 4, 4)})
+    estimated(log, 1, {"v9": (0, 0, 0, 0)}, task="preference", champion=True)
+    store_it(log, store, times)
+    columns = "voter, weights_milli_nats, version, champion, temperature_permille, golden_answers"
+    found = ask(store, f"SELECT {columns} FROM v_skills WHERE task = 'review' ORDER BY voter")
+    newest = (True, 1003, 150)
+    assert [tuple(row.values()) for row in found] == [
+        ("", [-1, -2, -2, -1], 3, *newest),
+        ("v1", [4, 4, 4, 4], 3, *newest),
+        ("v2", [2, 2, 2, 2], 2, *newest),
+        ("v3", [3, 3, 3, 3], 2, *newest),
+    ]
+    (other,) = ask(store, "SELECT voter, labels FROM v_skills WHERE task = 'preference' AND voter != ''")
+    assert other == {"voter": "v9", "labels": ["good", "bad"]}
 
 
 @TIMES_DELIVERED
@@ -187,18 +325,27 @@ def _sliced(kind: type[e.SliceEntered], log: Log, submission: str, writer: str, 
 def test_the_policy_log_says_what_changed(store: Store, times: int) -> None:
     log = Log()
     log.add(POLICIES, "p", e.PolicyApplied(project="p", version=1, policy=Policy(), applied_by="ops", reason="start"))
-    strict = Policy(overlap_min=3)
+    strict = Policy(overlap_min=3, labels=("good", "bad", "so-so"), queue_order="oldest")
+    changed = ["labels: good,bad -> good,bad,so-so", "overlap_min: 2 -> 3", "queue_order: uncertain -> oldest"]
     log.add(POLICIES, "p", e.PolicyProposed(project="p", version=2, policy=strict, proposed_by="ann", reason="too quick"))
     log.add(POLICIES, "p", e.PolicyApplied(project="p", version=2, policy=strict, applied_by="ops", reason="agreed"))
     store_it(log, store, times)
     first, proposed, applied = ask(store, "SELECT * FROM v_policy_log ORDER BY offset")
     assert len(first["changed"]) == len(Policy.model_fields)
-    assert (proposed["action"], proposed["actor"], proposed["changed"]) == ("proposed", "ann", ["overlap_min: 2 -> 3"])
-    assert (applied["action"], applied["thresholds"]["overlap_min"], applied["changed"]) == (
-        "applied",
-        3,
-        ["overlap_min: 2 -> 3"],
-    )
+    assert (proposed["action"], proposed["actor"], proposed["changed"]) == ("proposed", "ann", changed)
+    assert (applied["action"], applied["thresholds"]["overlap_min"], applied["changed"]) == ("applied", "3", changed)
+
+
+@TIMES_DELIVERED
+def test_the_policy_log_goes_on_from_version_1_of_the_event(store: Store, times: int) -> None:
+    log = Log()
+    about = {"project": "p", "applied_by": "ops", "reason": "any"}
+    log.add(POLICIES, "p", u.PolicyAppliedV1(version=1, policy=u.PolicyV1(overlap_min=3), **about))  # type: ignore[arg-type]
+    log.add(POLICIES, "p", e.PolicyApplied(version=2, policy=Policy(overlap_min=4), **about))  # type: ignore[arg-type]
+    store_it(log, store, times)
+    old, new = ask(store, "SELECT * FROM v_policy_log ORDER BY offset")
+    assert (len(old["thresholds"]), old["thresholds"]["overlap_min"]) == (len(u.PolicyV1.model_fields), "3")
+    assert {"overlap_min: 3 -> 4", "aggregation: default -> champion"} <= set(new["changed"])
 
 
 @TIMES_DELIVERED
