@@ -1,5 +1,7 @@
 """From a submission's votes to its verdict: enough voters, sure enough, or an editor's turn."""
 
+from functools import lru_cache
+
 from schemas.words import Verdict
 from streams.scores import Scores, confidence_permille, is_sure, leading, shares_permille
 from streams.submissions import Row, weigh
@@ -25,10 +27,9 @@ def decide(row: Row, rules: Rules, offset: int, may_turn: bool) -> None:
         row.unsure_votes = live if row.floor and row.revision and not row.withdrawn else 0
         return
     scores = row.scores
-    lead = leading(scores)
-    approves = rules.approves[lead]
+    lead = scores.index(max(scores))
     if is_sure(scores, lead, rules.needed[lead], rules.temperature):
-        _decided(row, rules, offset, "approved" if approves else "rejected", "confidence")
+        _decided(row, rules, offset, "approved" if rules.approves[lead] else "rejected", "confidence")
     elif live >= rules.policy.overlap_max:
         _decided(row, rules, offset, "escalated", "overlap_max")
     else:
@@ -75,10 +76,14 @@ def _credits(row: Row, rules: Rules) -> dict[str, int]:
 def _credit_anew(row: Row, rules: Rules) -> None:
     """Late votes and new weights change what is likely. It is said again when it has moved by much, or to another label:
     saying every change would be most of all facts, and teach nothing more (docs/decisions/0009)."""
-    old, new = row.credits, _credits(row, rules)
-    moved = any(abs(old.get(label, 0) - new.get(label, 0)) > MOVED_PERMILLE for label in rules.labels)
-    if moved or max(old, key=old.__getitem__) != max(new, key=new.__getitem__):
-        row.credits = new
+    labels, said = rules.labels, row.credits
+    for label, share in zip(labels, shares_permille(row.scores), strict=True):
+        if not -MOVED_PERMILLE <= share - said.get(label, 0) <= MOVED_PERMILLE:
+            break
+    else:
+        if said.get(labels[leading(row.scores)]) == max(said.values()):
+            return
+    row.credits = _credits(row, rules)
 
 
 def _still_supported(row: Row, rules: Rules) -> bool:
@@ -86,15 +91,16 @@ def _still_supported(row: Row, rules: Rules) -> bool:
     if row.live < rules.policy.overlap_min:
         return False
     if row.verdict == "escalated":
-        return log_odds(row.scores, rules) == 0
+        return log_odds(row.scores, rules.approves) == 0
     label = rules.places.get(row.label)
     return label is not None and row.scores[label] == max(row.scores)
 
 
-def log_odds(scores: Scores, rules: Rules) -> int:
+@lru_cache(maxsize=100_000)
+def log_odds(scores: Scores, sides: tuple[bool, ...]) -> int:
     """Score of the best approving label less that of the best other one; 0 where there is only one side."""
-    approving = [score for score, approves in zip(scores, rules.approves, strict=True) if approves]
-    others = [score for score, approves in zip(scores, rules.approves, strict=True) if not approves]
+    approving = [score for score, approves in zip(scores, sides, strict=True) if approves]
+    others = [score for score, approves in zip(scores, sides, strict=True) if not approves]
     return max(approving) - max(others) if approving and others else 0
 
 

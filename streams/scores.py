@@ -6,7 +6,7 @@ probability of label k is exp(score[k] / 1000 T) / sum over j of exp(score[j] / 
 
 from collections.abc import Sequence
 from decimal import Decimal, localcontext
-from functools import cache
+from functools import cache, lru_cache
 from operator import add
 
 from streams.weights import milli_nats
@@ -51,11 +51,14 @@ def is_sure(scores: Scores, label: int, needed: int, temperature_permille: int) 
     return against(scores, label, temperature_permille) <= falling(needed)
 
 
+@lru_cache(maxsize=100_000)
 def confidence_permille(scores: Scores, label: int, temperature_permille: int) -> int:
     """Probability of a leading label, rounded down to a permille."""
     return 1_000 * ONE // (ONE + against(scores, label, temperature_permille))
 
 
+# Votes of equal weights make few different scores, and a vote is cheaper than a division.
+@lru_cache(maxsize=100_000)
 def shares_permille(scores: Scores) -> tuple[int, ...]:
     """Every label's uncalibrated probability, rounded down; what rounding leaves goes to the leading one, so that they sum to
     1,000."""

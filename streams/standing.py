@@ -9,7 +9,7 @@ from schemas.catalogue import TYPE_OF
 from schemas.topics import JUDGEMENTS, SLICES, VERDICTS
 from schemas.words import Verdict
 from streams.deciding import leading_confidence, log_odds, needed_permille
-from streams.projection import Effect, Json, effect
+from streams.projection import Effect, Json, effect, maker
 from streams.scores import leading
 from streams.submissions import Analysis, Row, Vote, counted, counts
 from streams.weighing import Rules
@@ -32,6 +32,7 @@ class Standing(NamedTuple):
     known: int
 
 
+_standing = maker(Standing)
 NOTHING = Standing(None, "", {}, 0, None, None, {}, 0)
 
 
@@ -56,8 +57,11 @@ class Said(NamedTuple):
     unsure_votes: int
 
 
+_said = maker(Said)
+
+
 def said(row: Row) -> Said:
-    return Said(row.verdict, row.label, row.credits, row.unsure_votes)
+    return _said((row.verdict, row.label, row.credits, row.unsure_votes))
 
 
 def standing(row: Row) -> Standing:
@@ -71,7 +75,7 @@ def standing_as(row: Row, one: Said, known: int) -> Standing:
         label, credits = one.label, one.credits
     in_slice = one.verdict == "approved" and analysis is not None and analysis.revision == row.revision
     shown = analysis if in_slice else None
-    return Standing(one.verdict, label, credits, one.unsure_votes, golden_now(row), shown, row.votes, known)
+    return _standing((one.verdict, label, credits, one.unsure_votes, golden_now(row), shown, row.votes, known))
 
 
 _NO_CREDITS: dict[str, int] = {}
@@ -122,8 +126,8 @@ def reopened(change: Change) -> Effect:
 
 def _reached(change: Change, verdict: Verdict) -> list[Effect]:
     row, rules = change.row, change.rules
-    votes = list(counted(row, rules))
-    approving = sum(rules.approves[rules.places[vote.label]] for vote in votes)
+    votes = counted(row, rules)
+    approving = sum([rules.approves[rules.places[vote.label]] for vote in votes])
     data: Json = {
         "project": row.project,
         "revision": row.revision,
@@ -134,7 +138,7 @@ def _reached(change: Change, verdict: Verdict) -> list[Effect]:
         "policy_version": row.decided_under,
         "model": rules.model,
         "skills_version": rules.skills_version,
-        "log_odds_milli_nats": log_odds(row.scores, rules),
+        "log_odds_milli_nats": log_odds(row.scores, rules.approves),
         "good_votes": approving,
         "bad_votes": row.live - approving,
         "decided_by": sorted([vote.offset for vote in votes])[:1_000],
@@ -166,7 +170,7 @@ def _wanted(key: str, row: Row, rules: Rules, because: str) -> Effect:
         "label": rules.labels[lead],
         "confidence_permille": leading_confidence(row, rules),
         "confidence_needed_permille": needed_permille(rules, lead),
-        "log_odds_milli_nats": log_odds(row.scores, rules),
+        "log_odds_milli_nats": log_odds(row.scores, rules.approves),
     }
     return effect((VERDICTS.name, key, _OVERLAP_REQUESTED, data))
 

@@ -1,6 +1,5 @@
 """All that review keeps about one submission, and which of its votes count."""
 
-from collections.abc import Iterator
 from sys import intern
 from typing import Any, NamedTuple
 
@@ -89,18 +88,18 @@ def counts(row: Row, vote: Vote) -> bool:
     return vote.revision == row.revision and vote.voter != row.writer
 
 
-def counted(row: Row, rules: Rules) -> Iterator[Vote]:
+def counted(row: Row, rules: Rules) -> list[Vote]:
     """The votes that count. A label that the policy does not name counts for nobody."""
-    return (vote for vote in row.votes.values() if counts(row, vote) and vote.label in rules.places)
+    return [vote for vote in row.votes.values() if counts(row, vote) and vote.label in rules.places]
 
 
 def weigh(row: Row, rules: Rules) -> None:
     """Sum the votes anew."""
-    scores, live, places, weights = rules.prior, 0, rules.places, rules.weights
-    for vote in counted(row, rules):
-        live += 1
+    scores, places, weights = rules.prior, rules.places, rules.weights
+    votes = counted(row, rules)
+    for vote in votes:
         scores = summed(scores, weights.get(vote.voter, rules.default)[places[vote.label]])
-    row.live, row.scores, row.weighed = live, scores, rules.weighed
+    row.live, row.scores, row.weighed = len(votes), scores, rules.weighed
 
 
 def pack(row: Row) -> list[Any]:
