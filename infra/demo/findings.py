@@ -13,7 +13,8 @@ from streams.diversity import Row as Slice
 from streams.indices import of_categories, of_embeddings
 from streams.projection import AnyProjection
 from streams.review import REVIEW
-from streams.review import Row as Submission
+from streams.submissions import Row as Submission
+from streams.submissions import counts
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 #: People shown, and from how many counts on: rates on fewer are noise.
 PEOPLE = 5
 MINIMUM_COUNT = 20
+DECIDED = ("approved", "rejected")
 
 
 async def live_rows(brokers: str, projection: AnyProjection) -> dict[str, Any]:
@@ -42,16 +44,16 @@ async def slices(brokers: str) -> dict[str, Slice]:
 
 def verdicts(rows: Iterable[Submission]) -> Rows:
     """How many submissions of each project stand where."""
-    counts: Counter[tuple[str, str]] = Counter((row.project, row.verdict or "waiting") for row in rows if row.revision)
-    projects = sorted({project for project, _ in counts})
+    found: Counter[tuple[str, str]] = Counter((row.project, row.verdict or "waiting") for row in rows if row.revision)
+    projects = sorted({project for project, _ in found})
     columns = ("approved", "rejected", "escalated", "waiting")
-    return [{"project": project, **{column: counts[project, column] for column in columns}} for project in projects]
+    return [{"project": project, **{column: found[project, column] for column in columns}} for project in projects]
 
 
 def accuracy(rows: Iterable[Submission]) -> dict[str, Any]:
     """Verdicts against golden answers; an escalation is no right answer. Beside it, plain majority on the same votes."""
     golden = [row for row in rows if row.golden is not None and row.golden[0] == row.revision]
-    right = sum(1 for row in golden if row.golden and row.verdict == row.golden[1])
+    right = sum(1 for row in golden if row.golden and row.verdict in DECIDED and row.label == row.golden[1])
     votes = sum(row.live for row in golden)
     interval = binomtest(right, len(golden)).proportion_ci(method="wilson") if golden else None
     return {
@@ -66,10 +68,10 @@ def accuracy(rows: Iterable[Submission]) -> dict[str, Any]:
 
 
 def _majority(row: Submission) -> float:
-    """1, 0, or a half for a tie, which a coin decides."""
-    if 2 * row.good == row.live or row.golden is None:
-        return 0.5
-    return float((2 * row.good > row.live) == (row.golden[1] == "approved"))
+    """1, 0, or a share for a tie, which the lot decides."""
+    votes = Counter(vote.label for vote in row.votes.values() if counts(row, vote))
+    leaders = [label for label, count in votes.items() if count == max(votes.values())]
+    return float(row.golden is not None and row.golden[1] in leaders) / max(1, len(leaders))
 
 
 def people(client: "Client", rate: str, count: str, against: str) -> Rows:
@@ -87,8 +89,8 @@ def of_each_category(rows: dict[str, Slice]) -> Rows:
     counted: dict[str, Iterable[int]] = {"slices": [row.texts for row in rows.values()]}
     counted |= {f"writers of {name}": row.writers.values() for name, row in rows.items()}
     found: Rows = []
-    for name, counts in counted.items():
-        index = of_categories(counts)
+    for name, sizes in counted.items():
+        index = of_categories(sizes)
         found.append({"category": name, **index._asdict()})
     return found
 

@@ -7,7 +7,7 @@ was to be written is made once more from its seed. A figure that is not 0 comes 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -17,19 +17,24 @@ from infra.kafka.reading import ends, live_state
 from infra.torture.load import Sent
 from infra.torture.recount import Events, Judgements, Slice, Slices, Submission
 from infra.verification import Verification, verify
+from schemas.events import Outcome
+from schemas.policy import Policy
 from schemas.topics import EVENTS, JUDGEMENTS, POLICIES, QUARANTINE, SLICES
 from streams.annotators import ANNOTATORS_PROJECTION
 from streams.catalogue import PROJECTIONS
 from streams.diversity import DIVERSITY
 from streams.projection import AnyProjection
 from streams.review import REVIEW
+from streams.submissions import counts
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 WRITTEN = (EVENTS, JUDGEMENTS, SLICES, POLICIES)
 FOLDED: dict[str, AnyProjection] = {EVENTS.name: REVIEW, JUDGEMENTS.name: ANNOTATORS_PROJECTION, SLICES.name: DIVERSITY}
-OUTCOMES = ("submitted", "approved", "rejected", "agreed", "disagreed", "golden_right", "golden_wrong")
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
+#: Of the policies that campaigns apply.
+LABELS = Policy().labels
 #: Places that are told for each kind of fault; the rest is a number.
 TOLD = 20
 SINK_WAIT_SECONDS = 120.0
@@ -210,16 +215,17 @@ def _check_submissions(rows: Rows, counted: dict[str, Submission], found: Findin
     nothing = Submission()
     for key in sorted(rows.keys() | counted.keys()):
         row, one = rows.get(key), counted.get(key, nothing)
-        live = one.live()
+        live = one.live(LABELS)
         expected = {
             "events": len(one.bodies),
             "revision": one.revision,
             "withdrawn": one.withdrawn,
             "live": len(live),
-            "good": live.count("good"),
         }
         for name, value in expected.items():
             found.compare(f"review's {name}", key, getattr(row, name, 0), value)
+        good = 0 if row is None else sum(vote.label == "good" for vote in row.votes.values() if counts(row, vote))
+        found.compare("review's good", key, good, live.count("good"))
 
 
 def _check_annotators(rows: Rows, recount: Recount, found: Findings) -> None:

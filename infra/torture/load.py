@@ -10,6 +10,7 @@ import orjson
 
 from agents.publishing import partition_of
 from infra.policies import policy_change
+from schemas.catalogue import NEWEST
 from schemas.events import AnyEvent
 from schemas.identity import event_id
 from schemas.policy import Policy
@@ -109,11 +110,12 @@ class Load:
         else:
             self._open[self._chance.randrange(len(self._open))] = subject
 
-    def _event(self, subject: str, name: str, data: dict[str, object]) -> Sent:
+    def _event(self, subject: str, name: str, data: dict[str, object], version: int = 0) -> Sent:
+        """An event in its newest version, or another one."""
         envelope = {
             "specversion": "1.0",
             "id": event_id(self._time, "torture", self.shape.seed, self._number),
-            "type": f"assay.{name}.v1",
+            "type": f"assay.{name}.v{version or NEWEST[name]}",
             "source": "assay/torture",
             "subject": subject,
             "time": self._time,
@@ -148,6 +150,7 @@ class Load:
             "writer": f"w-{chance.randrange(WRITERS)}",
             "slice": chance.choice(SLICES_OF),
             "text": TEXT,
+            "provenance": "human",
         }
         return self._event(subject.id, "SubmissionReceived", data)
 
@@ -155,6 +158,18 @@ class Load:
         subject = self._now()
         subject.voter = f"v-{self._chance.randrange(VOTERS)}"
         return self._event(subject.id, "VoteCast", self._judged(subject.revision, subject.voter, subject.good_permille))
+
+    def _vote_of_before(self) -> Sent:
+        """By a producer that was not upgraded."""
+        subject = self._now()
+        vote = self._judged(subject.revision, f"v-{self._chance.randrange(VOTERS)}", subject.good_permille)
+        return self._event(subject.id, "VoteCast", vote, version=1)
+
+    def _unheard_of(self) -> Sent:
+        """A label that no policy names: it counts for nobody, and takes the place of the voter's earlier vote."""
+        subject = self._now()
+        vote = self._judged(subject.revision, subject.voter) | {"label": "unheard-of"}
+        return self._event(subject.id, "VoteCast", vote)
 
     def _judged(self, revision: int, voter: str, good_permille: int = 500) -> dict[str, object]:
         label = "good" if self._chance.randrange(1_000) < good_permille else "bad"
@@ -204,8 +219,19 @@ class Load:
 
     def _golden(self) -> Sent:
         subject = self._now()
-        verdict = self._chance.choice(("approved", "rejected"))
-        return self._event(subject.id, "GoldenAnswerSet", {"revision": subject.revision, "verdict": verdict, "set_by": "e-0"})
+        label = self._chance.choice(("good", "bad"))
+        return self._event(subject.id, "GoldenAnswerSet", {"revision": subject.revision, "label": label, "set_by": "e-0"})
+
+    def _ruled(self) -> Sent:
+        subject = self._now()
+        verdict, editor = self._chance.choice(("approved", "rejected")), f"e-{self._chance.randrange(EDITORS)}"
+        data: dict[str, object] = {"revision": subject.revision, "verdict": verdict, "ruled_by": editor, "reason": "plain"}
+        return self._event(subject.id, "SubmissionRuled", data)
+
+    def _taken_back(self) -> Sent:
+        subject = self._now()
+        data: dict[str, object] = {"revision": subject.revision, "reopened_by": "e-0", "reason": "on second thoughts"}
+        return self._event(subject.id, "SubmissionReopened", data)
 
     def _preferred(self) -> Sent:
         """Recorded and not folded: only the position moves."""
@@ -268,7 +294,8 @@ class Load:
 Action = tuple[int, Callable[[Load], Sent]]
 #: How often what happens, in permille of the events that are no submissions.
 ACTIONS: tuple[Action, ...] = (
-    (836, Load._vote),
+    (806, Load._vote),
+    (20, Load._vote_of_before),
     (50, Load._analysed),
     (30, Load._again),
     (20, Load._retracted),
@@ -276,6 +303,9 @@ ACTIONS: tuple[Action, ...] = (
     (15, Load._edited),
     (12, Load._golden),
     (8, Load._preferred),
+    (4, Load._ruled),
+    (4, Load._unheard_of),
+    (2, Load._taken_back),
     (5, Load._early_vote),
     (4, Load._poison),
     (2, Load._withdrawn),

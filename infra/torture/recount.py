@@ -6,6 +6,7 @@ cannot: a record that live and replay both count twice, or both miss. A record t
 
 from base64 import b64decode
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +14,9 @@ import numpy as np
 import orjson
 
 MAX_EVENTS = 5_000
-_COUNTED = frozenset(
-    f"assay.{name}.v1"
-    for name in (
-        "SubmissionReceived", "SubmissionEdited", "SubmissionWithdrawn", "SubmissionAnalysed",
-        "VoteCast", "VoteRetracted", "GoldenAnswerSet",
-    )
+_COUNTED = (
+    "SubmissionReceived", "SubmissionEdited", "SubmissionWithdrawn", "SubmissionAnalysed", "SubmissionRuled",
+    "SubmissionReopened", "VoteCast", "VoteRetracted", "GoldenAnswerSet",
 )  # fmt: skip
 
 
@@ -35,9 +33,10 @@ class Submission:
     #: Voter -> revision and label of the vote that stands.
     votes: dict[str, tuple[int, str]] = field(default_factory=dict)
 
-    def live(self) -> list[str]:
-        """Labels of the votes that count."""
-        return [label for voter, (revision, label) in self.votes.items() if revision == self.revision and voter != self.writer]
+    def live(self, labels: Collection[str]) -> list[str]:
+        """Labels of the votes that count, where these are the policy's."""
+        votes = ((voter, *vote) for voter, vote in self.votes.items() if voter != self.writer)
+        return [label for _, revision, label in votes if revision == self.revision and label in labels]
 
 
 class Events:
@@ -49,18 +48,24 @@ class Events:
     def add(self, value: bytes) -> str:
         """Count one event; returns the code under which it must be refused, or ""."""
         event = orjson.loads(value)
-        if event["type"] not in _COUNTED:
+        name = _name(event["type"])
+        if name not in _COUNTED:
             return ""
         row = self.submissions.get(event["subject"], Submission())
         if (body := row.bodies.get(event["id"])) is not None:
             return "" if body == hash(value) else "id_reused"
         if len(row.bodies) >= MAX_EVENTS:
             return "too_many_events"
-        refused = _count(row, event["type"].split(".")[1], event["data"])
+        refused = (_ruled if name in _RULED else _count)(row, name, event["data"])
         if not refused:
             self.submissions[event["subject"]] = row
             row.bodies[event["id"]] = hash(value)
         return refused
+
+
+def _name(type_: str) -> str:
+    """`assay.VoteCast.v2` -> VoteCast; every version counts alike."""
+    return type_.split(".")[1]
 
 
 def _count(row: Submission, name: str, data: dict[str, Any]) -> str:
@@ -86,6 +91,20 @@ def _count(row: Submission, name: str, data: dict[str, Any]) -> str:
     return ""
 
 
+_RULED = ("SubmissionRuled", "SubmissionReopened")
+
+
+def _ruled(row: Submission, name: str, data: dict[str, Any]) -> str:
+    """An editor's word changes no count; nobody rules on a text of their own, nor on one that does not stand."""
+    if name == "SubmissionRuled" and data["ruled_by"] == row.writer:
+        return "ruled_by_writer"
+    if not row.revision:
+        return "ruled_before_received"
+    if data["revision"] != row.revision:
+        return "ruled_on_another_revision"
+    return "ruled_on_withdrawn" if row.withdrawn else ""
+
+
 Origin = tuple[int, int, int]
 
 
@@ -99,7 +118,7 @@ class Judgements:
     def add(self, value: bytes) -> None:
         event = orjson.loads(value)
         data = event["data"]
-        if event["type"].startswith("assay.JudgementScored."):
+        if _name(event["type"]) == "JudgementScored":
             project = data["project"] if data.get("task", "review") == "review" else f"{data['project']}/preference"
             key = event["subject"], project, data["outcome"]
             after = self.outcomes[key] + data["change"]
@@ -125,7 +144,7 @@ class Slices:
 
     def add(self, value: bytes) -> None:
         event = orjson.loads(value)
-        data, sign = event["data"], 1 if event["type"] == "assay.SliceEntered.v1" else -1
+        data, sign = event["data"], 1 if _name(event["type"]) == "SliceEntered" else -1
         row = self.slices.get(event["subject"], Slice())
         sums = row.sums + sign * _vector(data["embedding"])
         after = Slice(row.texts + sign, row.words + sign * data["words"], sums)

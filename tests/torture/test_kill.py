@@ -177,7 +177,7 @@ def test_a_wrong_row_is_told_by_the_recount_and_by_the_replay(fleet: Fleet) -> N
     asyncio.run(forge(fleet.brokers))
     counted, again = checked(fleet, meant()), replayed(fleet, REVIEW)
     assert counted.doubled > 0
-    assert any(line.startswith("review's good above the log") for line in counted.details)
+    assert any(line.startswith("review's live above the log") for line in counted.details)
     assert not again.hashes_equal
     assert any(line.startswith("live is not replay: review/0") for line in again.details)
 

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from schemas.catalogue import NEWEST
 from schemas.identity import event_id
+from schemas.topics import EVENTS, JUDGEMENTS, Topic
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PROJECT = "p"
@@ -17,6 +19,8 @@ WRITERS = tuple(f"w-{number}" for number in range(4))
 VOTERS = tuple(f"v-{number}" for number in range(6))
 #: Subjects on which people work at a time.
 OPEN_SUBJECTS = 8
+#: Control records, and the topics of which every partition gets a copy.
+EVERYWHERE = {"policy": (EVENTS, JUDGEMENTS), "weigh": (EVENTS,), "tick": (EVENTS, JUDGEMENTS)}
 #: What is no event, and under which code it must be refused.
 POISON: tuple[tuple[bytes | None, str], ...] = (
     (None, "not_json"),
@@ -31,12 +35,12 @@ POISON: tuple[tuple[bytes | None, str], ...] = (
 
 class Said(NamedTuple):
     """One event for the log, or poison with the code that refuses it; `everywhere`: a control record, which every
-    partition gets."""
+    partition of these topics gets."""
 
     kind: str
     subject: str
     value: bytes | None
-    everywhere: bool = False
+    everywhere: tuple[Topic, ...] = ()
     refused_as: str = ""
 
 
@@ -45,7 +49,7 @@ class Crowd:
 
     def __init__(self) -> None:
         self._number = 0
-        self._policy = 0
+        self._policy = self._skills = 0
         self._revisions: dict[str, int] = {}
         self._said: list[Said] = []
 
@@ -70,19 +74,19 @@ class Crowd:
         envelope = {
             "specversion": "1.0",
             "id": event_id(time, "crowd", self._number),
-            "type": f"assay.{name}.v1",
+            "type": f"assay.{name}.v{NEWEST[name]}",
             "source": "assay/simulation",
             "subject": subject,
             "time": time,
             "data": data,
         }
-        return Said(kind, subject, orjson.dumps(envelope, option=orjson.OPT_UTC_Z), everywhere=kind == "policy")
+        return Said(kind, subject, orjson.dumps(envelope, option=orjson.OPT_UTC_Z), EVERYWHERE.get(kind, ()))
 
     def receive(self, chance: Random) -> Said:
         subject = f"s-{len(self._revisions) + 1}"
         self._revisions[subject] = 1
         about = {"project": PROJECT, "kind": "completion", "writer": chance.choice(WRITERS), "slice": chance.choice(SLICES)}
-        return self._event("receive", subject, "SubmissionReceived", {**about, "text": "A text."}, chance)
+        return self._event("receive", subject, "SubmissionReceived", {**about, "text": "A text.", "provenance": "human"}, chance)
 
     def edit(self, chance: Random) -> Said:
         subject = self._subject(chance)
@@ -97,7 +101,7 @@ class Crowd:
 
     def vote(self, chance: Random) -> Said:
         subject, voter = self._subject(chance), chance.choice(VOTERS + WRITERS[:1])
-        label = "good" if chance.random() < 0.65 else "bad"
+        label = "good" if chance.random() < 0.65 else chance.choice(("bad", "bad", "bad", "unheard-of"))
         data = {"revision": self._revision(subject, chance), "voter": voter, "label": label}
         return self._event("vote", subject, "VoteCast", data, chance)
 
@@ -107,9 +111,20 @@ class Crowd:
         return self._event("retract", subject, "VoteRetracted", data, chance)
 
     def golden(self, chance: Random) -> Said:
-        subject, verdict = self._subject(chance), chance.choice(("approved", "rejected"))
-        data = {"revision": self._revision(subject, chance), "verdict": verdict, "set_by": "ed"}
+        subject, label = self._subject(chance), chance.choice(("good", "bad"))
+        data = {"revision": self._revision(subject, chance), "label": label, "set_by": "ed"}
         return self._event("golden", subject, "GoldenAnswerSet", data, chance)
+
+    def rule(self, chance: Random) -> Said:
+        subject, verdict = self._subject(chance), chance.choice(("approved", "rejected"))
+        editor = chance.choice(("ed", "ed", WRITERS[0]))
+        data = {"revision": self._revision(subject, chance), "verdict": verdict, "ruled_by": editor, "reason": "plain"}
+        return self._event("rule", subject, "SubmissionRuled", data, chance)
+
+    def reopen(self, chance: Random) -> Said:
+        subject = self._subject(chance)
+        data = {"revision": self._revision(subject, chance), "reopened_by": "ed", "reason": "on second thoughts"}
+        return self._event("reopen", subject, "SubmissionReopened", data, chance)
 
     def analyse(self, chance: Random) -> Said:
         subject = self._subject(chance)
@@ -125,9 +140,28 @@ class Crowd:
             "approve_confidence_permille": confidence,
             "reject_confidence_permille": confidence,
             "late_votes_reopen": chance.randint(0, 1),
+            "recheck_share_permille": chance.choice((0, 300)),
+            "deadline_hours": chance.choice((0, 24)),
         }
         data = {"project": PROJECT, "version": self._policy, "policy": policy, "applied_by": "ops", "reason": "trying"}
         return self._event("policy", PROJECT, "PolicyApplied", data, chance)
+
+    def weigh(self, chance: Random) -> Said:
+        """New weights of some voters; where a version comes in parts, its last one is said like any other."""
+        self._skills += chance.choice((0, 1, 1))
+        weights = {voter: [chance.randint(-3_000, 0) for _ in range(4)] for voter in chance.sample(VOTERS, 2)}
+        data = {
+            "project": PROJECT, "version": self._skills, "model": chance.choice(("weighted", "bayesian")), "champion": True,
+            "labels": ["good", "bad"], "prior_milli_nats": [chance.randint(-900, 0), 0],
+            "default_milli_nats": [-200, -1_600, -1_600, -200], "weights_milli_nats": weights,
+            "temperature_permille": chance.choice((700, 1_000, 3_000)), "golden_answers": 50,
+            "more": chance.random() < 0.3, "sweep": chance.random() < 0.5,
+        }  # fmt: skip
+        return self._event("weigh", PROJECT, "SkillsEstimated", data, chance)
+
+    def tick(self, chance: Random) -> Said:
+        until = START + timedelta(minutes=7 * self._number, hours=chance.randint(-2, 30))
+        return self._event("tick", "clock", "ClockTicked", {"until": until}, chance)
 
     def duplicate(self, chance: Random) -> Said:
         """The very bytes of something said before."""
@@ -155,8 +189,12 @@ _HOW: dict[str, Callable[[Crowd, Random], Said]] = {
     "vote": Crowd.vote,
     "retract": Crowd.retract,
     "golden": Crowd.golden,
+    "rule": Crowd.rule,
+    "reopen": Crowd.reopen,
     "analyse": Crowd.analyse,
     "policy": Crowd.policy,
+    "weigh": Crowd.weigh,
+    "tick": Crowd.tick,
     "duplicate": Crowd.duplicate,
     "reuse": Crowd.reuse,
     "poison": Crowd.poison,
@@ -164,6 +202,6 @@ _HOW: dict[str, Callable[[Crowd, Random], Said]] = {
 KINDS = tuple(_HOW)
 #: How often each kind is said, of a hundred or so.
 WEIGHTS = {
-    "receive": 14, "edit": 7, "withdraw": 3, "vote": 45, "retract": 5, "golden": 4, "analyse": 3, "policy": 2,
-    "duplicate": 9, "reuse": 2, "poison": 4,
+    "receive": 14, "edit": 7, "withdraw": 3, "vote": 45, "retract": 5, "golden": 4, "rule": 2, "reopen": 1, "analyse": 3,
+    "policy": 2, "weigh": 2, "tick": 1, "duplicate": 9, "reuse": 2, "poison": 4,
 }  # fmt: skip

@@ -110,13 +110,13 @@ class EngineMachine(RuleBasedStateMachine):
     def retract(self, details: int) -> None:
         self._say("retract", details)
 
-    @rule(kind=st.sampled_from(["golden", "analyse"]), details=DETAILS)
+    @rule(kind=st.sampled_from(["golden", "analyse", "rule", "reopen"]), details=DETAILS)
     def annotate(self, kind: str, details: int) -> None:
         self._say(kind, details)
 
-    @rule(details=DETAILS)
-    def change_policy(self, details: int) -> None:
-        self._say("policy", details)
+    @rule(kind=st.sampled_from(["policy", "weigh", "tick"]), details=DETAILS)
+    def control(self, kind: str, details: int) -> None:
+        self._say(kind, details)
 
     @rule(kind=st.sampled_from(["duplicate", "duplicate", "reuse"]), details=DETAILS)
     def duplicate(self, kind: str, details: int) -> None:

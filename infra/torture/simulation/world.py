@@ -25,7 +25,7 @@ from infra.torture.simulation.clock import NOBODY, Process, VirtualLoop
 from infra.torture.simulation.crowd import Said
 from infra.torture.simulation.network import Doom, Moment, SimulatedNetwork, Trace, Weather
 from infra.torture.simulation.worker import SimulatedWorker
-from schemas.topics import EVENTS, JUDGEMENTS, TOPICS
+from schemas.topics import EVENTS, TOPICS
 from streams.projection import AnyProjection
 
 T = TypeVar("T")
@@ -200,7 +200,7 @@ class World:
         """Write what somebody said to where it belongs."""
         places = [TopicPartition(EVENTS.name, partition_of(said.subject, PARTITIONS))]
         if said.everywhere:
-            places = [TopicPartition(topic.name, at) for topic in (EVENTS, JUDGEMENTS) for at in range(PARTITIONS)]
+            places = [TopicPartition(topic.name, at) for topic in said.everywhere for at in range(PARTITIONS)]
         for topic, partition in places:
             self._run(self._append(Sent(topic, partition, said.subject.encode(), said.value, 1, said.refused_as)))
 
