@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import faust
 import structlog
+from faust.tables import TableManager
 
 from agents.collecting import spare_the_collector
 from agents.condition import Condition
@@ -23,6 +24,13 @@ log = structlog.get_logger(__name__)
 
 #: How long a rebalance waits for what is folded to become durable; all members wait for each.
 REVOKE_SECONDS = 5.0
+
+
+class NoTables(TableManager):
+    """Faust waits a second for tables to be declared before it joins the group. There are none."""
+
+    async def sleep(self, n: object) -> None:
+        await asyncio.sleep(0)
 
 
 class App(faust.App):
@@ -85,6 +93,7 @@ def create_app(settings: WorkerSettings, agents: Sequence[Agent] | None = None) 
         web_enabled=bool(settings.web_port),
         web_port=settings.web_port or 6066,
         web_in_thread=False,
+        TableManager=NoTables,
         Worker=Worker,
     )
     running = {agent: _add(app, agent, settings) for agent in chosen}

@@ -48,6 +48,9 @@ class Worker(faust.Worker):
             late.start()
         super()._schedule_shutdown(signal)
 
+    async def _sentinel_task(self) -> None:
+        """Faust waits here for a second, when all is done and left."""
+
 
 def _out_of_time() -> None:
     log.error("could not finish in time", seconds=STOP_SECONDS, hint=_HINT)

@@ -1,5 +1,6 @@
 """What every test may ask for. Nothing here stands in for the real part."""
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -10,6 +11,9 @@ from tests.brokers import one_broker
 # A shell starts what it runs in the background with SIGINT ignored, and children inherit that: tests of Ctrl-C would
 # then send it to deaf processes.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A broker lives for seconds here, and would spend half of them on compiling itself well.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 
 @pytest.fixture(scope="session")

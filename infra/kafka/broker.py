@@ -145,7 +145,7 @@ class Broker:
         command = [str(program.path), *fast, *logging, "-cp", f"{classpath}/*", *tool]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise AssayError("Kafka could not format its storage", where=part, got=_last(done.stderr or done.stdout))
+            raise AssayError("Kafka could not format its storage", where=part, got=_last(done.stdout + done.stderr))
         part.rename(self.data)
 
     def wait_ready(self, process: subprocess.Popen[bytes] | None = None, seconds: float = READY_SECONDS) -> str:

@@ -1,21 +1,25 @@
-"""A broker for the tests of the engine."""
+"""A broker for the tests of the engine, as if each had one of its own."""
 
-import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from infra.kafka import broker
-from infra.kafka.topics import ensure_topics
-from infra.settings import Kafka, Settings
-from tests.agents.workers import PARTITIONS
+from infra.settings import Settings
+from tests.agents.reuse import Reuse
+
+
+@pytest.fixture(scope="session")
+def reuse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reuse]:
+    with Reuse(lambda: tmp_path_factory.mktemp("broker")) as kept:
+        yield kept
 
 
 @pytest.fixture
-def brokers(tmp_path: Path) -> Iterator[str]:
-    """A broker of its own for each test: topics have fixed names."""
-    settings = Settings(data_dir=tmp_path, kafka=Kafka(heap_mb=384, partitions=PARTITIONS))
-    with broker.running(settings) as bootstrap:
-        asyncio.run(ensure_topics(bootstrap, settings))
-        yield bootstrap
+def settings(reuse: Reuse) -> Settings:
+    """Those of a broker whose topics are as they were created: their names are fixed."""
+    return reuse.fresh()
+
+
+@pytest.fixture
+def brokers(settings: Settings, reuse: Reuse) -> str:
+    return reuse.bootstrap

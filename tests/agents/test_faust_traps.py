@@ -336,7 +336,9 @@ async def test_the_worker_lets_no_fetch_wait_long(tmp_path: Path) -> None:
 LARGE = 10_000
 
 
-async def test_flush_returns_with_messages_unsent_and_deliveries_are_awaited(brokers: str, tmp_path: Path) -> None:
+async def test_flush_returns_with_messages_unsent_and_deliveries_are_awaited(
+    brokers: str, settings: Settings, tmp_path: Path
+) -> None:
     """A broker that stalls for half a second, and then a message that it refuses."""
     app = faust.App("flushing", broker=f"kafka://{brokers}", datadir=tmp_path, web_enabled=False)
     await create(brokers, *(NewTopic(name, 1, 1, topic_configs={"max.message.bytes": "65000"}) for name in ("plain", "ours")))
@@ -346,7 +348,7 @@ async def test_flush_returns_with_messages_unsent_and_deliveries_are_awaited(bro
     await (await plain.send(value=b"warm"))
     publisher = Publisher(ours)
     try:
-        soon, flushing, handing = await _through_a_stall(tmp_path, plain, producer, publisher)
+        soon, flushing, handing = await _through_a_stall(settings, plain, producer, publisher)
         await flushing
         assert not all(future.done() for future in soon), "Faust's flush returned only when all was delivered"
         await handing
@@ -365,9 +367,9 @@ async def test_flush_returns_with_messages_unsent_and_deliveries_are_awaited(bro
         await producer.stop()
 
 
-async def _through_a_stall(home: Path, plain: Any, producer: Any, publisher: Publisher) -> Any:
+async def _through_a_stall(settings: Settings, plain: Any, producer: Any, publisher: Publisher) -> Any:
     """Five messages each, handed over while the broker does not answer."""
-    broker = Broker(Settings(data_dir=home)).record()
+    broker = Broker(settings).record()
     assert broker is not None
     os.kill(broker.pid, signal.SIGSTOP)
     try:

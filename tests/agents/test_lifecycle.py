@@ -6,24 +6,22 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
-import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from agents.log_reading import extents
 from agents.publishing import CROWD
 from agents.settings import WorkerOptions
-from infra.kafka import broker
 from infra.kafka.broker import Broker
 from infra.kafka.reading import live_state
 from infra.kafka.topics import ensure_topics
 from infra.ports import choose
-from infra.settings import Kafka, Settings
+from infra.settings import Settings
 from infra.verification import Compared, verify
 from schemas.topics import EVENTS
 from streams.projection import topic_of
@@ -34,18 +32,6 @@ REVIEW_ONLY = WorkerOptions(agents="review")
 PLACES = [(EVENTS.name, number) for number in range(PARTITIONS)]
 #: Many small batches, and a flush after each: what takes moments otherwise can be met halfway.
 HALTING = {"ASSAY_WORKER__BATCH_RECORDS": "50", "ASSAY_WORKER__UNFLUSHED_ROWS": "1"}
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, kafka=Kafka(heap_mb=384, partitions=PARTITIONS))
-
-
-@pytest.fixture
-def brokers(settings: Settings) -> Iterator[str]:
-    with broker.running(settings) as bootstrap:
-        asyncio.run(ensure_topics(bootstrap, settings))
-        yield bootstrap
 
 
 def odd(name: str) -> tuple[str, ...]:

@@ -111,10 +111,8 @@ def caught_up(found: list[Lag]) -> bool:
 
 
 def settle(brokers: str, *watched: Worker) -> None:
-    """Wait until nothing is left to do, twice: what review derives last is the others' to fold."""
-    for _ in range(2):
-        wait_until(brokers, caught_up, *watched)
-        time.sleep(1.5)
+    """Wait until nothing is left to do. What review derives is there before it commits, and each look begins with review."""
+    wait_until(brokers, caught_up, *watched)
 
 
 def verified(brokers: str) -> Verification:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from agents.embedding import EMBEDDERS, Analysis, Embedder, load_embedder
+from agents.embedding import BATCH_CHARACTERS, CUT_CHARACTERS, EMBEDDERS, Analysis, Embedder, batches, load_embedder
 from schemas.events import SubmissionAnalysed
 
 TEXTS = (
@@ -54,3 +54,13 @@ def test_a_text_alone_and_in_a_batch_is_the_same_text(embedder: Embedder) -> Non
 
 def test_no_texts_no_analyses(embedder: Embedder) -> None:
     assert embedder.analyse([]) == []
+
+
+def test_each_text_is_in_one_batch_with_its_like() -> None:
+    lengths = [length * 7 % 3_000 for length in range(1_000)]
+    cut = batches(["x" * length for length in lengths])
+    assert sorted(at for batch in cut for at in batch) == list(range(1_000))
+    in_order = [lengths[at] for batch in cut for at in batch]
+    assert in_order == sorted(lengths, reverse=True)
+    assert all(len(batch) * min(lengths[batch[0]], CUT_CHARACTERS) <= BATCH_CHARACTERS for batch in cut)
+    assert max(map(len, cut)) > min(map(len, cut)) == BATCH_CHARACTERS // CUT_CHARACTERS
