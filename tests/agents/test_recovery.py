@@ -19,6 +19,8 @@ from infra.kafka.topics import config
 from infra.memory.broker import MemoryBroker
 from infra.memory.clients import serving
 from schemas.topics import EVENTS, TOPICS
+from streams.projection import topic_of
+from streams.review import REVIEW
 from tests.agents.worlds import CONTROL, STATE, Batch, World
 from tests.brokers import COMPACTED, SEGMENT_MS, one_broker
 
@@ -153,7 +155,7 @@ async def test_partitions_that_were_added_to_the_log_end_the_worker() -> None:
         await runner.close()
     (error,) = world.fatal
     assert isinstance(error, UnequalPartitions)
-    assert "has 6 partitions and assay.state.review.v2 has 4" in str(error)
+    assert f"has 6 partitions and {topic_of(REVIEW).name} has 4" in str(error)
 
 
 @pytest.fixture(scope="module")
