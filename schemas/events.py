@@ -234,8 +234,8 @@ class SkillsEstimated(Frozen):
     """How one model weighs votes: a vote for l by a voter adds weights[k][l] to the score of every label k.
 
     A score is prior[k] plus the weights of the live votes; a label's calibrated probability is proportional to
-    exp(score / 1000 / temperature). `weights_milli_nats` has the voters whose weights changed since the version before;
-    a voter that no record has named has the default.
+    exp(score / 1000 T), where T = temperature + temperature_per_vote (votes - 1). `weights_milli_nats` has the voters
+    whose weights changed since the version before; a voter that no record has named has the default.
     """
 
     project: Project
@@ -249,6 +249,8 @@ class SkillsEstimated(Frozen):
     default_milli_nats: Weights
     weights_milli_nats: Annotated[dict[AnnotatorId, Weights], Field(max_length=10_000)]
     temperature_permille: Annotated[int, Field(ge=50, le=100_000)]
+    #: By how much each vote after the first raises the temperature: votes on one text err together.
+    temperature_per_vote_permille: Annotated[int, Field(ge=0, le=100_000)] = 0
     #: Golden answers that the temperature and the choice of champion rest on, and the model's mean log loss on them.
     golden_answers: Count
     log_loss_milli_nats: Count | None = None

@@ -59,7 +59,7 @@ Role = Literal["writer", "voter"]
 #: What voters are asked: for a label of one revision, or for a choice between two completions.
 Task = Literal["review", "preference"]
 #: How votes are weighed; streams/skills.py has the formulas.
-Model = Literal["majority", "weighted", "bayesian", "toloka"]
+Model = Literal["majority", "weighted", "bayesian", "toloka", "blend"]
 #: What a flag leads to: somebody is told, the person gets work last, or none.
 Action = Literal["notify", "deprioritise", "restrict"]
 Choice = Literal["left", "right", "tie"]

@@ -5,15 +5,20 @@ from functools import lru_cache
 from schemas.words import Verdict
 from streams.scores import Scores, confidence_permille, is_sure, leading, shares_permille
 from streams.submissions import Row, weigh
-from streams.weighing import Rules
+from streams.weighing import Rules, temperature_permille
 
 RULED = "ruled"
 #: From this change of a label's probability on it is said again.
 MOVED_PERMILLE = 300
 
 
-def decide(row: Row, rules: Rules, offset: int, may_turn: bool) -> None:
-    """Set the row's verdict from its votes. `may_turn`: a verdict that they contradict does not stand."""
+def decide(row: Row, rules: Rules, offset: int, may_turn: bool, credit_unsure: bool = False) -> None:
+    """Set the row's verdict from its votes. `may_turn`: a verdict that they contradict does not stand.
+
+    `credit_unsure`: an undecided row, too, says how likely each label is. It does so as new skills come, not at each vote: most
+    rows are decided soon after, and would say it all twice. But those that stay undecided must be heard: what is hard to decide
+    is where voters differ, and skills learnt without it are too good (docs/decisions/0009).
+    """
     if row.weighed != rules.weighed:
         weigh(row, rules)
     row.unsure_votes = 0
@@ -25,15 +30,19 @@ def decide(row: Row, rules: Rules, offset: int, may_turn: bool) -> None:
     live = row.live
     if row.withdrawn or not row.revision or live < rules.policy.overlap_min or live < row.floor:
         row.unsure_votes = live if row.floor and row.revision and not row.withdrawn else 0
+        if row.credits:
+            row.credits = {}
         return
     scores = row.scores
     lead = scores.index(max(scores))
-    if is_sure(scores, lead, rules.needed[lead], rules.temperature):
+    if is_sure(scores, lead, rules.needed[lead], temperature_permille(rules, live)):
         _decided(row, rules, offset, "approved" if rules.approves[lead] else "rejected", "confidence")
     elif live >= rules.policy.overlap_max:
         _decided(row, rules, offset, "escalated", "overlap_max")
     else:
         row.unsure_votes = live
+        if row.credits or credit_unsure:
+            _credit_anew(row, rules)
 
 
 def needed_permille(rules: Rules, label: int) -> int:
@@ -81,7 +90,7 @@ def _credit_anew(row: Row, rules: Rules) -> None:
         if not -MOVED_PERMILLE <= share - said.get(label, 0) <= MOVED_PERMILLE:
             break
     else:
-        if said.get(labels[leading(row.scores)]) == max(said.values()):
+        if said and said.get(labels[leading(row.scores)]) == max(said.values()):
             return
     row.credits = _credits(row, rules)
 
@@ -106,4 +115,4 @@ def log_odds(scores: Scores, sides: tuple[bool, ...]) -> int:
 
 def leading_confidence(row: Row, rules: Rules) -> int:
     """Calibrated probability of the leading label, in permille, rounded down."""
-    return confidence_permille(row.scores, leading(row.scores), rules.temperature)
+    return confidence_permille(row.scores, leading(row.scores), temperature_permille(rules, row.live))

@@ -82,7 +82,7 @@ def _edited(row: Row, record: Record, data: e.SubmissionEdited) -> Refusal | Non
         return Refusal("edited_before_received", "no such submission stands before this edit")
     if data.revision != row.revision + 1:
         return Refusal("revision_out_of_turn", f"revision {data.revision} does not follow revision {row.revision}")
-    row.revision, row.verdict, row.withdrawn, row.floor = data.revision, None, 0, 0
+    row.revision, row.verdict, row.withdrawn, row.floor, row.credits = data.revision, None, 0, 0, {}
     row.revised, row.weighed = record.time_ms // HOUR_MILLISECONDS, UNWEIGHED
     return None
 
@@ -287,7 +287,7 @@ def _settle(state: ReviewState, record: Record, row: Row, revision: int, before:
 
 def _settled(change: Change) -> list[Effect]:
     """Judgements stay: only the verdict and the place in the slice are taken back."""
-    spoken = change.before._replace(verdict=None, label="")
+    spoken = change.before._replace(verdict=None, label="", credits={})
     effects = [reopened(change._replace(after=NOTHING))] if change.before.verdict else []
     if change.row.revision == change.revision:
         # A withdrawn text keeps its golden answer, which has been said already.
@@ -307,7 +307,7 @@ def _first_vote(state: ReviewState, key: str, record: Record, row: Row, data: e.
         told = standing_as(row, before, len(row.votes) - 1)
         return difference(Change(key, row, rules, row.revision, told, standing(row), "voted"))
     golden = golden_now(row)
-    judged = [] if row.verdict is None and golden is None else of_vote(key, row, standing(row), vote)
+    judged = [] if not row.credits and golden is None else of_vote(key, row, standing(row), vote)
     if row.unsure_votes and row.unsure_votes != before.unsure_votes:
         return [requested(key, row, rules), *judged]
     return judged
@@ -393,7 +393,7 @@ def _reconsider(state: ReviewState, record: Record, keys: Iterable[str], reason:
     for key in keys:
         row = state.rows[key]
         rules, before = rules_in(state, row.project), standing(row)
-        decide(row, rules, record.offset, may_turn=True)
+        decide(row, rules, record.offset, may_turn=True, credit_unsure=reason == "skills")
         row.offset = record.offset
         state.touched[key] = None
         effects += difference(Change(key, row, rules, row.revision, before, standing(row), reason))

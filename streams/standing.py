@@ -70,15 +70,10 @@ def standing(row: Row) -> Standing:
 
 def standing_as(row: Row, one: Said, known: int) -> Standing:
     """The row's standing, had it said this about so many of its votes."""
-    analysis, label, credits = row.analysis, "", _NO_CREDITS
-    if one.verdict is not None:
-        label, credits = one.label, one.credits
+    analysis, label = row.analysis, one.label if one.verdict is not None else ""
     in_slice = one.verdict == "approved" and analysis is not None and analysis.revision == row.revision
     shown = analysis if in_slice else None
-    return _standing((one.verdict, label, credits, one.unsure_votes, golden_now(row), shown, row.votes, known))
-
-
-_NO_CREDITS: dict[str, int] = {}
+    return _standing((one.verdict, label, one.credits, one.unsure_votes, golden_now(row), shown, row.votes, known))
 
 
 def golden_now(row: Row) -> str | None:
@@ -184,7 +179,7 @@ _DECIDED = ("approved", "rejected")
 
 def judgements(key: str, row: Row, said: Standing) -> list[Effect]:
     """What this standing says about the writer and about each voter whose vote counts."""
-    if said.verdict is None and said.golden is None:
+    if not said.credits and said.golden is None:
         return []
     made: list[Effect] = [_of_writer(key, row, str(said.verdict))] if said.verdict in _DECIDED else []
     for vote in islice(said.votes.values(), said.known):
@@ -225,9 +220,10 @@ def of_vote(key: str, row: Row, said: Standing, vote: Vote) -> list[Effect]:
         return []
     made: list[Effect] = []
     decided = said.verdict in _DECIDED
-    if decided or (said.verdict is not None and said.golden is None):
-        outcome = "credited" if not decided else "agreed" if vote.label == said.label else "disagreed"
-        scored = _of_voter(key, row, vote, outcome, said.label)
+    if decided or (said.credits and said.golden is None):
+        likeliest = said.label or max(said.credits, key=said.credits.__getitem__)
+        outcome = "credited" if not decided else "agreed" if vote.label == likeliest else "disagreed"
+        scored = _of_voter(key, row, vote, outcome, likeliest)
         if said.golden is None:
             scored.data["credits_permille"] = said.credits
         made.append(scored)

@@ -42,6 +42,8 @@ class Rules(NamedTuple):
     model: Model
     skills_version: int
     temperature: int
+    #: By how much each vote after the first raises it.
+    per_vote: int
     prior: Scores
     default: Columns
     weights: dict[str, Columns]
@@ -72,6 +74,7 @@ def take_skills(shared: dict[str, Json], offset: int, data: e.SkillsEstimated) -
         "default": list(data.default_milli_nats),
         "weights": weights,
         "temperature": data.temperature_permille,
+        "per_vote": data.temperature_per_vote_permille,
         "offset": offset,
     }
     return key
@@ -83,12 +86,13 @@ def rules_of(in_force: InForce, labels: tuple[str, ...], shared: dict[str, Json]
     model, row = _picked(policy, shared, project, task)
     if row is None or sorted(row["labels"]) != sorted(labels):
         prior: Scores = (0,) * len(labels)
-        model, version, temperature, weights = "majority", 0, 1_000, {}
+        model, version, temperature, per_vote, weights = "majority", 0, 1_000, 0, {}
         default, offset = uniform(labels, policy.voter_accuracy_permille), in_force.offset
     else:
         order = [row["labels"].index(label) for label in labels]
         prior = tuple(row["prior"][at] for at in order)
-        version, temperature, offset = row["version"], row["temperature"], max(in_force.offset, row["offset"])
+        version, offset = row["version"], max(in_force.offset, row["offset"])
+        temperature, per_vote = row["temperature"], row["per_vote"]
         default = _columns(row["default"], order)
         weights = {voter: _columns(flat, order) for voter, flat in row["weights"].items()}
     places = {label: at for at, label in enumerate(labels)}
@@ -96,7 +100,12 @@ def rules_of(in_force: InForce, labels: tuple[str, ...], shared: dict[str, Json]
     sides = milli_nats(policy.reject_confidence_permille), milli_nats(policy.approve_confidence_permille)
     needed = tuple(sides[approving] for approving in approves)
     about = in_force.version, policy, labels, places, approves, needed
-    return Rules(*about, model, version, temperature, prior, default, weights, offset)
+    return Rules(*about, model, version, temperature, per_vote, prior, default, weights, offset)
+
+
+def temperature_permille(rules: Rules, votes: int) -> int:
+    """The temperature of scores with so many votes in them."""
+    return rules.temperature + rules.per_vote * (votes - 1) if votes else rules.temperature
 
 
 def _picked(policy: Policy, shared: dict[str, Json], project: str, task: Task) -> tuple[Model, Json | None]:

@@ -233,7 +233,7 @@ SINCE_VERSION_1: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "PolicyApplied.v1": ({"policy": _DEFAULTS | example("assay.PolicyApplied.v1")["data"]["policy"] | _MAJORITY}, ()),
     "SkillsEstimated.v1": (
         {**_ZEROS, "model": "majority", "champion": False, "labels": ["good", "bad"]}
-        | {"temperature_permille": 1_000, "golden_answers": 0, "more": False, "sweep": False},
+        | {"temperature_permille": 1_000, "temperature_per_vote_permille": 0, "golden_answers": 0, "more": False, "sweep": False},
         (),
     ),
     "VerdictReached.v1": ({"label": "good", "confidence_permille": 984, "because": "confidence", **_BY_MAJORITY}, ()),
