@@ -165,6 +165,33 @@ def growth(
     emit(found, json, _render)
 
 
+def verdicts(
+    *,
+    data: Annotated[Path, Parameter(help="Folder of sets: in each votes.csv (task, worker, label) and gold.csv (task, gold).")],
+    sets: Annotated[tuple[str, ...], Parameter(help="Only these sets.", consume_multiple=True)] = (),
+    repeats: Annotated[int, Parameter(validator=Number(gte=1), help="Draws of golden answers, and orders of votes.")] = 3,
+    golden_share: Annotated[float, Parameter(validator=Number(gte=0, lte=0.25), help="Share of right answers revealed.")] = 0.1,
+    peers: Annotated[bool, Parameter(help="Also ask crowd-kit's aggregators; the first run installs them.")] = True,
+    peer_seconds: Annotated[float, Parameter(validator=Number(gt=0), help="Most that one peer may take on one set.")] = 900.0,
+    seed: int = 1,
+    json: Json = False,
+) -> Exit:
+    """Measure verdicts on real crowds' votes with right answers, through the real folds, beside other people's aggregators.
+
+    `live` is one pass without golden answers. `champion` has some right answers revealed (the share, 100 to 200 of them, never
+    more than a quarter) and is judged on the other tasks. `dynamic` uses a vote only where its task is still undecided, in
+    random orders and beside in the file's. Of a repeated vote the last counts. F1 is that of the rarer of two labels, else
+    the mean over labels. Sets without right answers are named and left out.
+    Example: assay bench verdicts --data shared/data --sets rte temp --json
+    """
+    from infra.bench.verdicts.run import Options, measure
+
+    options = Options(seed, repeats, golden_share, peer_seconds=peer_seconds if peers else 0.0)
+    found = measure(settings(), data, sets, options, _say)
+    emit(found, json, _render)
+    return holds(all(held is not False for held in found["holds"].values()))
+
+
 _say: Callable[[str], None] = note
 
 

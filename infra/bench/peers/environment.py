@@ -14,16 +14,18 @@ from infra.settings import Settings
 
 #: Not in requirements.lock: they ask for other versions of Assay's own packages.
 PACKAGES = ("quixstreams==3.28.1", "bytewax==0.21.1")
+#: With newer ones of the other three Wawa and ZeroBasedSkill crash.
+AGGREGATORS = ("crowd-kit==1.4.2", "scikit-learn<1.6", "pandas<3", "attrs<24")
 JAVA = Path(__file__).parents[1] / "kafka_streams"
 
 
-def python(settings: Settings) -> Path:
-    """The Python of the peers' environment; the first call makes it."""
-    home = jars.cache(settings) / f"peers-{_digest(' '.join(PACKAGES).encode())}"
+def python(settings: Settings, packages: Sequence[str] = PACKAGES) -> Path:
+    """The Python of an environment with these packages; the first call makes it."""
+    home = jars.cache(settings) / f"peers-{_digest(' '.join(packages).encode())}"
     if not (home / "done").exists():
         shutil.rmtree(home, ignore_errors=True)
         _run([sys.executable, "-m", "venv", str(home)])
-        _run([str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PACKAGES])
+        _run([str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages])
         (home / "done").touch()
     return home / "bin" / "python"
 
