@@ -12,6 +12,8 @@ from infra.bench.load import lines
 from infra.bench.peers.race import PEERS, Outcome, Peer, Race, compared
 from infra.bench.rig import alone, brokers_of
 from infra.settings import Settings
+from schemas.catalogue import TYPE_OF
+from schemas.events import VerdictReopened
 
 LOAD = Load(events=2_000, subjects=200, seed=1)
 SAYS_SO = 'print(\'{"events": 2000, "seconds": 0.1}\')'
@@ -62,7 +64,7 @@ def test_we_are_ahead_of_peers_that_do_the_same_work_only() -> None:
 
 
 def test_a_fact_less_shows_even_where_another_came_twice() -> None:
-    fact = {"type": "assay.VerdictReopened.v1", "subject": "s"}
+    fact = {"type": TYPE_OF[VerdictReopened], "subject": "s", "data": {}}
     ours, theirs = Outcome(facts=2), Outcome(facts=2)
     for number in (1, 2):
         ours.add(fact | {"id": f"{number}"})

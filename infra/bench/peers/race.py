@@ -24,6 +24,8 @@ from infra.kafka import java
 from infra.kafka.reading import ends, records
 from infra.kafka.topics import ensure_topics
 from infra.settings import Settings
+from schemas.catalogue import TYPE_OF
+from schemas.events import VerdictReached, VerdictReopened
 from schemas.topics import EVENTS, JUDGEMENTS, SLICES, VERDICTS, Topic
 from streams.projection import facts
 from streams.review import REVIEW
@@ -67,16 +69,18 @@ PEERS = (
         "kafka_streams",
         _java,
         1_000_000,
-        f"{PYTHON}; retractions, withdrawals, golden answers, analyses, policies; strict validation of events",
+        f"{PYTHON}; retractions, withdrawals, golden answers, analyses, rulings, policies, skills, the clock; "
+        "strict validation of events",
     ),
 )
 
-Verdicts = dict[str, tuple[str, int]]
+#: By subject: verdict, label, its confidence, log-odds.
+Verdicts = dict[str, tuple[str, str, int, int]]
 
 
 @dataclass
 class Outcome:
-    """What a fold delivered: verdict and log-odds by subject, ids of verdicts, and how many facts, repeated ones too."""
+    """What a fold delivered: verdicts by subject, their ids, and how many facts, repeated ones too."""
 
     verdicts: Verdicts = field(default_factory=Verdicts)
     ids: set[str] = field(default_factory=set[str])
@@ -84,9 +88,11 @@ class Outcome:
 
     def add(self, fact: Any) -> None:
         """One fact on verdicts, as JSON."""
-        if fact["type"] == "assay.VerdictReached.v1":
-            self.verdicts[fact["subject"]] = fact["data"]["verdict"], fact["data"]["log_odds_milli_nats"]
-        elif fact["type"] == "assay.VerdictReopened.v1":
+        data = fact["data"]
+        if fact["type"] == TYPE_OF[VerdictReached]:
+            said = data["verdict"], data["label"], data["confidence_permille"], data["log_odds_milli_nats"]
+            self.verdicts[fact["subject"]] = said
+        elif fact["type"] == TYPE_OF[VerdictReopened]:
             self.verdicts.pop(fact["subject"], None)
         else:
             return

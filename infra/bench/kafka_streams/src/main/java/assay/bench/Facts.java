@@ -3,6 +3,7 @@ package assay.bench;
 import com.fasterxml.jackson.annotation.JsonInclude;
 import com.fasterxml.jackson.annotation.JsonProperty;
 import java.util.List;
+import java.util.Map;
 
 /** Events as they are read and written: the parts of schemas/events.py that the common path needs. */
 final class Facts {
@@ -38,7 +39,12 @@ final class Facts {
       String project,
       int revision,
       String verdict,
+      String label,
+      @JsonProperty("confidence_permille") int confidence,
+      String because,
       @JsonProperty("policy_version") int policyVersion,
+      String model,
+      @JsonProperty("skills_version") int skillsVersion,
       @JsonProperty("log_odds_milli_nats") int logOdds,
       @JsonProperty("good_votes") int goodVotes,
       @JsonProperty("bad_votes") int badVotes,
@@ -50,8 +56,12 @@ final class Facts {
   public record Requested(
       String project,
       int revision,
+      String because,
       @JsonProperty("votes_needed") int votesNeeded,
       @JsonProperty("votes_live") int votesLive,
+      String label,
+      @JsonProperty("confidence_permille") int confidence,
+      @JsonProperty("confidence_needed_permille") int confidenceNeeded,
       @JsonProperty("log_odds_milli_nats") int logOdds,
       Origin origin) {}
 
@@ -66,8 +76,9 @@ final class Facts {
       int revision,
       long hour,
       String label,
-      @JsonProperty("duration_milliseconds") Long durationMilliseconds,
-      String verdict) {}
+      String truth,
+      @JsonProperty("credits_permille") Map<String, Integer> credits,
+      @JsonProperty("duration_milliseconds") Long durationMilliseconds) {}
 
   /** The same with its origin, as it is written. */
   @JsonInclude(JsonInclude.Include.NON_NULL)

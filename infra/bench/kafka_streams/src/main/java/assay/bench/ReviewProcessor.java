@@ -99,7 +99,7 @@ final class ReviewProcessor implements Processor<String, byte[], String, byte[]>
     return switch (event.type) {
       case "assay.SubmissionReceived.v1", "assay.SubmissionReceived.v2" -> received();
       case "assay.SubmissionEdited.v1" -> edited();
-      case "assay.VoteCast.v1" -> voted();
+      case "assay.VoteCast.v1", "assay.VoteCast.v2" -> voted();
       default -> throw new IOException("not on the common path: " + event.type);
     };
   }
@@ -126,7 +126,7 @@ final class ReviewProcessor implements Processor<String, byte[], String, byte[]>
       return false;
     }
     if (row.verdict != null) {
-      verdict("assay.VerdictReopened.v1", new Facts.Reopened(row.project, row.revision, row.verdict, "edited", origin()));
+      verdict("assay.VerdictReopened.v2", new Facts.Reopened(row.project, row.revision, row.verdict, "edited", origin()));
     }
     row.revision = event.data.revision;
     row.verdict = null;
@@ -142,7 +142,7 @@ final class ReviewProcessor implements Processor<String, byte[], String, byte[]>
     Row.Vote vote =
         new Row.Vote(
             event.data.voter,
-            "good".equals(event.data.label) ? 1 : 0,
+            event.data.label,
             event.data.revision,
             at.offset(),
             hour(),
@@ -182,18 +182,33 @@ final class ReviewProcessor implements Processor<String, byte[], String, byte[]>
   private void decideAndSay(String verdictBefore, int unsureBefore) throws IOException {
     row.decide(at.offset());
     if (row.verdict != null && !row.verdict.equals(verdictBefore)) {
-      verdict("assay.VerdictReached.v1", reached());
+      verdict("assay.VerdictReached.v2", reached());
     }
     if (row.unsureVotes != 0 && row.unsureVotes != unsureBefore) {
-      var asked = new Facts.Requested(row.project, row.revision, 1, row.unsureVotes, row.logOdds, origin());
-      verdict("assay.OverlapRequested.v1", asked);
+      var asked =
+          new Facts.Requested(
+              row.project, row.revision, "unsure", 1, row.live, row.leading(), row.confidence(), 900, row.logOdds, origin());
+      verdict("assay.OverlapRequested.v2", asked);
     }
   }
 
   private Facts.Reached reached() {
-    List<Long> deciding = row.votes.stream().filter(row::counts).map(Row.Vote::offset).sorted().limit(1000).toList();
+    List<Long> deciding = row.votes.stream().filter(row::weighs).map(Row.Vote::offset).sorted().limit(1000).toList();
     return new Facts.Reached(
-        row.project, row.revision, row.verdict, 0, row.logOdds, row.good, row.live - row.good, deciding, origin());
+        row.project,
+        row.revision,
+        row.verdict,
+        row.label,
+        row.confidence(),
+        row.because,
+        0,
+        "majority",
+        0,
+        row.logOdds,
+        row.good,
+        row.live - row.good,
+        deciding,
+        origin());
   }
 
   // --- judgements ------------------------------------------------------------------------------
@@ -202,11 +217,9 @@ final class ReviewProcessor implements Processor<String, byte[], String, byte[]>
     List<Facts.Scored> made = new ArrayList<>();
     if (row.isDecided()) {
       made.add(ofWriter(row.verdict));
-      for (Row.Vote vote : row.votes) {
-        if (row.counts(vote)) {
-          made.add(ofVoter(vote));
-        }
-      }
+    }
+    if (row.verdict != null) {
+      row.votes.stream().filter(row::counts).map(this::ofVoter).forEach(made::add);
     }
     return made;
   }
@@ -216,6 +229,8 @@ final class ReviewProcessor implements Processor<String, byte[], String, byte[]>
     List<String> found = new ArrayList<>();
     if (row.isDecided()) {
       found.add(row.writer);
+    }
+    if (row.verdict != null) {
       row.votes.stream().filter(row::counts).map(Row.Vote::voter).forEach(found::add);
     }
     return found;
@@ -223,22 +238,23 @@ final class ReviewProcessor implements Processor<String, byte[], String, byte[]>
 
   private Facts.Scored ofWriter(String outcome) {
     return new Facts.Scored(
-        row.project, "writer", outcome, 1, event.subject, row.revision, row.hour, null, null, null);
+        row.project, "writer", outcome, 1, event.subject, row.revision, row.hour, null, null, null, null);
   }
 
   private Facts.Scored ofVoter(Row.Vote vote) {
-    boolean agreed = (vote.good() == 1) == "approved".equals(row.verdict);
+    String outcome = !row.isDecided() ? "credited" : vote.label().equals(row.label) ? "agreed" : "disagreed";
     return new Facts.Scored(
         row.project,
         "voter",
-        agreed ? "agreed" : "disagreed",
+        outcome,
         1,
         event.subject,
         row.revision,
         vote.hour(),
-        vote.good() == 1 ? "good" : "bad",
-        vote.milliseconds(),
-        row.verdict);
+        vote.label(),
+        row.label,
+        row.credits,
+        vote.milliseconds());
   }
 
   private void sayDifference(List<Facts.Scored> before, List<String> peopleBefore) throws IOException {
@@ -259,7 +275,7 @@ final class ReviewProcessor implements Processor<String, byte[], String, byte[]>
   private static Facts.Scored takenBack(Facts.Scored one) {
     return new Facts.Scored(
         one.project(), one.role(), one.outcome(), -1, one.submission(), one.revision(), one.hour(), one.label(),
-        one.durationMilliseconds(), one.verdict());
+        one.truth(), one.credits(), one.durationMilliseconds());
   }
 
   // --- out -------------------------------------------------------------------------------------
@@ -269,7 +285,7 @@ final class ReviewProcessor implements Processor<String, byte[], String, byte[]>
   }
 
   private void judge(Facts.Scored scored, String annotator) throws IOException {
-    say("judgements", annotator, "assay.JudgementScored.v1", new Facts.ScoredAt(scored, origin()));
+    say("judgements", annotator, "assay.JudgementScored.v2", new Facts.ScoredAt(scored, origin()));
   }
 
   private Facts.Origin origin() {
