@@ -30,7 +30,7 @@ from streams.standing import (
     submitted,
 )
 from streams.submissions import UNWEIGHED, Analysis, Row, Vote, counts, made_vote, pack, unpack, weigh
-from streams.weighing import NO_POLICY, InForce, Rules, pack_policies, rules_of, skills_key, take_skills, unpack_policies
+from streams.weighing import NO_POLICY, InForce, Rules, pack_policies, rules_of, take_skills, unpack_policies
 
 #: Events that one submission may have. Beyond it they are refused, so that a row stays within a Kafka message.
 MAX_EVENTS_PER_SUBMISSION = 5_000
@@ -338,13 +338,14 @@ def _apply_policy(state: ReviewState, record: Record, data: e.PolicyApplied) -> 
 
 def _apply_skills(state: ReviewState, record: Record, data: e.SkillsEstimated) -> list[Effect]:
     """The project's open subjects, and in a sweep also the decided ones, as the new weights see their votes."""
+    before = rules_in(state, data.project)
     key = take_skills(state.shared, record.offset, data) if data.task == "review" else None
     if key is None:
         return []
     state.touched[key] = None
     state.control.rules.pop(data.project, None)
     rules = rules_in(state, data.project)
-    if data.more or key != skills_key(data.project, "review", rules.model):
+    if data.more or data.model not in (before.model, rules.model):
         return []
     swept = data.sweep and bool(rules.policy.late_votes_reopen)
     return _reconsider(state, record, _of_project(state, data.project, decided=swept), "skills")

@@ -4,6 +4,7 @@ Both come from control records. Policies are part of a partition's control row; 
 project, task and model, since they are long and seldom change.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from schemas import events as e
@@ -83,16 +84,18 @@ def take_skills(shared: dict[str, Json], offset: int, data: e.SkillsEstimated) -
 def rules_of(in_force: InForce, labels: tuple[str, ...], shared: dict[str, Json], project: str, task: Task) -> Rules:
     """The rules of one project and task. Without recorded weights for exactly these labels every vote weighs the same."""
     policy = in_force.policy
-    model, row = _picked(policy, shared, project, task)
+    known = _recorded(shared, project, task)
+    # Of any model: another one may have been picked since.
+    weighed = max([in_force.offset, *(row["offset"] for row in known.values())])
+    model, row = _picked(policy, known)
     if row is None or sorted(row["labels"]) != sorted(labels):
         prior: Scores = (0,) * len(labels)
         model, version, temperature, per_vote, weights = "majority", 0, 1_000, 0, {}
-        default, offset = uniform(labels, policy.voter_accuracy_permille), in_force.offset
+        default = uniform(labels, policy.voter_accuracy_permille)
     else:
         order = [row["labels"].index(label) for label in labels]
         prior = tuple(row["prior"][at] for at in order)
-        version, offset = row["version"], max(in_force.offset, row["offset"])
-        temperature, per_vote = row["temperature"], row["per_vote"]
+        version, temperature, per_vote = row["version"], row["temperature"], row["per_vote"]
         default = _columns(row["default"], order)
         weights = {voter: _columns(flat, order) for voter, flat in row["weights"].items()}
     places = {label: at for at, label in enumerate(labels)}
@@ -100,7 +103,7 @@ def rules_of(in_force: InForce, labels: tuple[str, ...], shared: dict[str, Json]
     sides = milli_nats(policy.reject_confidence_permille), milli_nats(policy.approve_confidence_permille)
     needed = tuple(sides[approving] for approving in approves)
     about = in_force.version, policy, labels, places, approves, needed
-    return Rules(*about, model, version, temperature, per_vote, prior, default, weights, offset)
+    return Rules(*about, model, version, temperature, per_vote, prior, default, weights, weighed)
 
 
 def temperature_permille(rules: Rules, votes: int) -> int:
@@ -108,13 +111,21 @@ def temperature_permille(rules: Rules, votes: int) -> int:
     return rules.temperature + rules.per_vote * (votes - 1) if votes else rules.temperature
 
 
-def _picked(policy: Policy, shared: dict[str, Json], project: str, task: Task) -> tuple[Model, Json | None]:
-    if policy.aggregation != "champion":
-        return policy.aggregation, shared.get(skills_key(project, task, policy.aggregation))
-    picked: tuple[Model, Json | None] = ("majority", None)
+def _recorded(shared: dict[str, Json], project: str, task: Task) -> dict[Model, Json]:
+    found: dict[Model, Json] = {}
     for model in MODELS:
         row = shared.get(skills_key(project, task, model))
-        if row is not None and row["champion"] and (picked[1] is None or row["version"] > picked[1]["version"]):
+        if row is not None:
+            found[model] = row
+    return found
+
+
+def _picked(policy: Policy, known: Mapping[Model, Json]) -> tuple[Model, Json | None]:
+    if policy.aggregation != "champion":
+        return policy.aggregation, known.get(policy.aggregation)
+    picked: tuple[Model, Json | None] = ("majority", None)
+    for model, row in known.items():
+        if row["champion"] and (picked[1] is None or row["version"] > picked[1]["version"]):
             picked = model, row
     return picked
 

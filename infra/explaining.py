@@ -1,0 +1,147 @@
+"""Explanations from the log alone: one subject's records and the control records of its partition, folded again.
+
+Nothing else can influence a verdict, so this is what the live fold did, without the rest of the partition.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from agents.log_reading import read_range
+from agents.publishing import partition_of
+from infra.errors import AssayError
+from infra.kafka.reading import ends
+from schemas import events as e
+from schemas.catalogue import TYPE_OF
+from schemas.topics import EVENTS, VERDICTS, Topic
+from schemas.wire import Undecodable
+from streams.explanation import account, in_words, redecide, what_if
+from streams.projection import Effect, Json, Record, record_of
+from streams.review import CONTROLS, REVIEW, ReviewState, rules_in
+from streams.weighing import NO_POLICY, InForce
+
+_CONTROL_TYPES = frozenset(TYPE_OF[model].encode() for model in CONTROLS)
+
+
+class Account:
+    """What became of one submission, record by record."""
+
+    def __init__(self, subject: str, partition: int) -> None:
+        self.subject = subject
+        self.partition = partition
+        self._state: ReviewState = REVIEW.empty()
+        self._before = NO_POLICY
+        self._history: list[Json] = []
+        self._decision: Json | None = None
+
+    def feed(self, record: Record) -> None:
+        project = self._project
+        in_force = self._in_force(project)
+        step = REVIEW.apply(self._state, record)
+        self._state = step.state
+        if self._in_force(project).version != in_force.version:
+            self._before = in_force
+        effects = [effect for effect in step.effects if effect.key == self.subject and effect.topic == VERDICTS.name]
+        if _is_told(record, self.subject) or effects:
+            refused = None if step.refusal is None else step.refusal.code
+            self._history.append(_entry(record, effects, refused))
+        if any(effect.type == TYPE_OF[e.VerdictReached] for effect in effects):
+            self._decision = self._decided(record)
+
+    def told(self) -> Json | None:
+        """The explanation, or None if the submission never came in."""
+        row = self._state.rows.get(self.subject)
+        if row is None or not row.revision:
+            return None
+        now = account(row, rules_in(self._state, row.project))
+        decision = self._decision if row.verdict is not None else None
+        shown = now if decision is None else decision["account"]
+        return {
+            "subject": self.subject,
+            "project": row.project,
+            "kind": row.kind,
+            "slice": row.slice,
+            "revision": row.revision,
+            "state": "withdrawn" if row.withdrawn else row.verdict or "waiting",
+            "words": in_words(shown, "" if decision is None else f" at offset {decision['offset']}"),
+            "decision": decision,
+            "now": now,
+            "what_if": what_if(shown),
+            "reproduced": redecide(shown)._asdict() == shown["decision"],
+            "checks": None if row.analysis is None else dict(zip(_CHECKS, row.analysis, strict=False)),
+            "partition": self.partition,
+            "history": self._history,
+        }
+
+    @property
+    def _project(self) -> str:
+        row = self._state.rows.get(self.subject)
+        return "" if row is None else row.project
+
+    def _in_force(self, project: str) -> InForce:
+        return self._state.control.policies.get(project, NO_POLICY)
+
+    def _decided(self, record: Record) -> Json:
+        row = self._state.rows[self.subject]
+        said = account(row, rules_in(self._state, row.project))
+        earlier = None
+        if said["policy"]["version"]:
+            policy = self._before.policy.model_dump(mode="json")
+            changes = {name: policy[name] for name in _DECIDING}
+            earlier = {"policy_version": self._before.version, **redecide(said, **changes)._asdict()}
+        return {"offset": record.offset, "time": _time(record), "account": said, "under_the_policy_before": earlier}
+
+
+#: The thresholds that decide; labels and weights stay as they were.
+_DECIDING = ("overlap_min", "overlap_max", "approve_confidence_permille", "reject_confidence_permille")
+
+
+#: What is shown of an analysis: its first fields, without the embedding.
+_CHECKS = ("revision", "model", "words")
+
+
+def _is_told(record: Record, subject: str) -> bool:
+    # Whether somebody knew the right answer is nobody's to learn here: the person it concerns may read it.
+    return record.event.subject == subject and not isinstance(record.event.data, e.GoldenAnswerSet)
+
+
+def _time(record: Record) -> str:
+    return record.event.time.isoformat().replace("+00:00", "Z")
+
+
+def _entry(record: Record, effects: list[Effect], refused: str | None) -> Json:
+    data: Any = record.event.data
+    by = next((getattr(data, name) for name in _ACTORS if hasattr(data, name)), None)
+    then = [{"event": effect.type.split(".")[1], **effect.data} for effect in effects]
+    name = record.event.type.split(".")[1]
+    return {"offset": record.offset, "time": _time(record), "event": name, "by": by, "then": then, "refused": refused}
+
+
+_ACTORS = ("voter", "writer", "editor", "withdrawn_by", "ruled_by", "reopened_by", "applied_by")
+
+
+async def explain_subject(brokers: str, subject: str, until: int | None = None) -> Json | None:
+    """Why a submission stands as it does, or stood before offset `until`; None if the log knows none of that name."""
+    partitions = await ends(brokers, EVENTS.name)
+    place = (EVENTS.name, partition_of(subject, len(partitions)))
+    end = partitions[place] if until is None else min(until, partitions[place])
+    found = Account(subject, place[1])
+    async for record in about(brokers, EVENTS, place[1], end, subject, _CONTROL_TYPES):
+        found.feed(record)
+    return found.told()
+
+
+async def about(brokers: str, topic: Topic, partition: int, end: int, key: str, types: frozenset[bytes]) -> AsyncIterator[Record]:
+    """The records of one key and of these types, of which nothing else is decoded. What is no event is left out, as folds do."""
+    encoded = key.encode()
+    async for batch in read_range(brokers, (topic.name, partition), 0, end):
+        for raw in batch:
+            type_ = dict(raw.headers).get("ce_type")
+            if raw.key == encoded or type_ in types or type_ is None:
+                try:
+                    yield record_of(raw.partition, raw.offset, raw.value)
+                except Undecodable:
+                    continue
+
+
+def unknown(name: str) -> AssayError:
+    return AssayError("nothing of that name is in the log", got=name, hint="ids are case-sensitive; look with `assay sql`")
