@@ -20,7 +20,7 @@ def test_the_demo_holds_and_leaves_nothing_running(tmp_path: Path) -> None:
     assert len(report["checks"]) == 6
     assert report["accuracy"]["accuracy"] >= report["accuracy"]["majority_vote_accuracy"] >= 0.88
     assert all(row["rows_in_log"] == row["rows_in_clickhouse"] for row in report["analytics"])
-    assert [row["table"] for row in report["analytics"]][:2] == ["annotators", "events"]
+    assert [row["table"] for row in report["analytics"]][:3] == ["annotators", "assignments", "events"]
     assert report["evaluation"]["prompts"] >= 10
     assert not [process.pid for process in psutil.process_iter(["environ"]) if _ours(process, tmp_path)]
 
