@@ -249,6 +249,7 @@ VIEWS = (
             Column("weights_milli_nats", "Array(Int64)", "one row a true label and in it one entry a label voted, flat"),
             Column("prior_milli_nats", "Array(Int64)", "the model's score of each label before any vote"),
             Column("temperature_permille", "UInt32", "what scores are divided by, for calibration"),
+            Column("temperature_per_vote_permille", "UInt32", "by how much each vote after the first raises the temperature"),
             Column("golden_answers", "UInt64", "golden answers that the temperature rests on"),
             Column("log_loss_milli_nats", "Nullable(UInt64)", "mean log loss of the model on them"),
             Column("version", "UInt32", "version of the model that last named the voter"),

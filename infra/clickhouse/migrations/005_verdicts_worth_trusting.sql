@@ -423,8 +423,8 @@ WITH
         SELECT event_id, time, `partition`, `offset`,
             JSONExtract(data, 'Tuple(project String, task String, model String, version UInt32, champion Bool,
                 labels Array(String), prior_milli_nats Array(Int64), default_milli_nats Array(Int64),
-                weights_milli_nats Map(String, Array(Int64)), temperature_permille UInt32, golden_answers UInt64,
-                log_loss_milli_nats Nullable(UInt64))') AS said
+                weights_milli_nats Map(String, Array(Int64)), temperature_permille UInt32, temperature_per_vote_permille UInt32,
+                golden_answers UInt64, log_loss_milli_nats Nullable(UInt64))') AS said
         FROM annotators FINAL
         WHERE type = 'SkillsEstimated' AND version > 1
         ORDER BY `partition`, `offset`
@@ -463,6 +463,7 @@ SELECT
     named.last.3 AS weights_milli_nats,
     models.newest.prior_milli_nats AS prior_milli_nats,
     models.newest.temperature_permille AS temperature_permille,
+    models.newest.temperature_per_vote_permille AS temperature_per_vote_permille,
     models.newest.golden_answers AS golden_answers,
     models.newest.log_loss_milli_nats AS log_loss_milli_nats,
     named.last.1 AS version,
