@@ -56,6 +56,10 @@ class Worker(WorkerOptions):
     processes: int = Field(1, ge=1, le=256, description="worker processes that `assay up` starts")
 
 
+class Skills(Group):
+    seconds: float = Field(10.0, gt=0, le=86_400, description="how often voters' skills are estimated, where something changed")
+
+
 class Models(Group):
     smollm2_dir: Place | None = Field(None, description="folder with the GGUF file of SmolLM2; none: the one of set-up")
 
@@ -69,6 +73,7 @@ class Settings(BaseModel):
     kafka: Kafka = Field(Kafka(), description="the log")
     clickhouse: ClickHouse = Field(ClickHouse(), description="the analytics store")
     worker: Worker = Field(Worker(), description="the agents")
+    skills: Skills = Field(Skills(), description="the estimator of voters' skills")
     models: Models = Field(Models(), description="the models on disk")
 
 

@@ -12,13 +12,15 @@ BROKER, REST = 0, 1
 ANALYSIS = {"ASSAY_WORKER__AGENTS": "analysis"}
 
 
-def parts(settings: Settings) -> tuple[Part, ...]:
-    """Broker (unless one is named or runs already), then workers, sink and gateway. Topics exist before these start."""
+def parts(settings: Settings, *, skills: bool = True) -> tuple[Part, ...]:
+    """Broker (unless one is named or runs already), then workers, estimator of skills, sink and gateway. Topics exist before
+    these start."""
     env, count = environment(settings), settings.worker.processes
     workers = (command(f"worker-{number + 1}", ["worker"], env | _health(settings, number)) for number in range(count))
     # By itself, since it brings in a model and must not hold up the folds.
     analysis = command("analysis", ["worker"], env | ANALYSIS | _health(settings, count))
-    ours = (*workers, analysis, command("serve", ["serve"], env))
+    estimator = (command("skills", ["skills"], env),) if skills else ()
+    ours = (*workers, analysis, *estimator, command("serve", ["serve"], env))
     if settings.kafka.brokers or Broker(settings).record():
         return ours
     return (broker(settings), *ours)

@@ -36,20 +36,20 @@ def majority(counts: Counts, pool: Pool, accuracy: float = ASSUMED_ACCURACY) -> 
     return Weights(np.zeros(labels), one_coin(np.full((voters,), accuracy, dtype=np.float64), labels))
 
 
-def weighted(counts: Counts, pool: Pool) -> Weights:
+def weighted(counts: Counts, pool: Pool, shrinkage: float = SHRINKAGE) -> Weights:
     """By accuracy against what the subjects' votes said together (as crowd-kit's Wawa does with a hard majority), shrunk to
     that of all voters. No label is likelier than another beforehand."""
     labels = counts.judged.shape[1]
     typical = float(pool.prior @ np.diagonal(pool.confusion))
-    accuracy = (right(counts.judged) + SHRINKAGE * typical) / (total(counts.judged) + SHRINKAGE)
+    accuracy = (right(counts.judged) + shrinkage * typical) / (total(counts.judged) + shrinkage)
     return Weights(np.zeros(labels), one_coin(accuracy, labels))
 
 
-def bayesian(counts: Counts, pool: Pool) -> Weights:
+def bayesian(counts: Counts, pool: Pool, shrinkage: float = SHRINKAGE) -> Weights:
     """By confusion matrix (Dawid and Skene 1979), each shrunk to the pool's as shifted to the voter's own ability."""
     judged = counts.judged
     expected = expected_of(pool, judged)
-    rows = (judged + SHRINKAGE * expected) / (judged.sum(axis=2, keepdims=True) + SHRINKAGE)
+    rows = (judged + shrinkage * expected) / (judged.sum(axis=2, keepdims=True) + shrinkage)
     return Weights(np.log(pool.prior), np.log(rows))
 
 

@@ -4,12 +4,13 @@ It sees every voter of a project, which no fold does. So it is no fold: what it 
 there (DESIGN.md, rule 2). Floats live here; what leaves is integers.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from schemas.words import Model
+from schemas.events import SkillsEstimated
+from schemas.words import Model, Task
 from streams import blend, calibration
 from streams.calibration import Temperature
 from streams.confusion import Counts, Floats, GoldenAnswer, Voter, counts_of, pooled
@@ -24,7 +25,17 @@ TRUSTED: Model = "bayesian"
 #: A voter's weights are told again when one of them has changed by more than this, in milli-nats.
 TOLD_AGAIN = 50
 
+#: Integers of voters' matrices in one control record: some 120 kB.
+PART_NUMBERS = 20_000
+
 IntegerMatrix = tuple[int, ...]
+
+
+class Subject(NamedTuple):
+    """Whose votes on what: a project's, on texts or between completions."""
+
+    project: str
+    task: Task
 
 
 class Estimate(NamedTuple):
@@ -131,15 +142,38 @@ def _told(one: _Judged, champion: bool, labels: tuple[str, ...], names: Sequence
 
 def changed(new: Estimate, told: Mapping[str, IntegerMatrix]) -> dict[str, IntegerMatrix]:
     """The voters whose weights are to be told, given those that were told last; an untold voter has the default."""
-    return {
-        name: weights
-        for name, weights in new.weights.items()
-        if any(abs(one - other) > TOLD_AGAIN for one, other in zip(weights, told.get(name, new.default), strict=True))
-    }
+    return {name: weights for name, weights in new.weights.items() if differ(weights, told.get(name, new.default))}
 
 
-def parts(weights: dict[str, IntegerMatrix], at_most: int) -> Iterator[dict[str, IntegerMatrix]]:
-    """The same in parts of at most so many voters, in order of their names; at least one, which may be empty."""
-    names = sorted(weights)
-    for start in range(0, max(1, len(names)), at_most):
-        yield {name: weights[name] for name in names[start : start + at_most]}
+def differ(one: IntegerMatrix, other: IntegerMatrix) -> bool:
+    """Whether any weight is so far from the other that it is worth telling."""
+    return any(abs(mine - theirs) > TOLD_AGAIN for mine, theirs in zip(one, other, strict=True))
+
+
+def control_records(
+    about: Subject, version: int, new: Estimate, fresh: dict[str, IntegerMatrix], *, sweep: bool = False
+) -> list[SkillsEstimated]:
+    """One model's estimate as the control records of a version; `fresh` are the voters to tell of, in as many parts as a
+    message's size wants, in order of their names."""
+    names, at_most = sorted(fresh), max(1, PART_NUMBERS // len(new.labels) ** 2)
+    parts = [names[start : start + at_most] for start in range(0, len(names), at_most)] or [[]]
+    return [
+        SkillsEstimated(
+            project=about.project,
+            task=about.task,
+            version=version,
+            model=new.model,
+            champion=new.champion,
+            labels=new.labels,
+            prior_milli_nats=new.prior,
+            default_milli_nats=new.default,
+            weights_milli_nats={name: fresh[name] for name in part},
+            temperature_permille=new.temperature_permille,
+            temperature_per_vote_permille=new.temperature_per_vote_permille,
+            golden_answers=new.golden_answers,
+            log_loss_milli_nats=new.log_loss,
+            more=number + 1 < len(parts),
+            sweep=sweep,
+        )
+        for number, part in enumerate(parts)
+    ]

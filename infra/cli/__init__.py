@@ -27,6 +27,7 @@ COMMANDS = (
     ("kafka status", "infra.cli.kafka:status", "Whether the broker runs, where, and on which files."),
     ("kafka down", "infra.cli.kafka:down", "Stop the managed broker."),
     ("worker", "infra.cli.worker:worker", "Run the agents in one process."),
+    ("skills", "infra.cli.skills:skills", "Estimate voters' skills, and record them where review weighs votes."),
     ("serve", "infra.cli.serve:serve", "Run the sink and the gateway to ClickHouse."),
     ("ingest", "infra.cli.importing:ingest", "Send events, one JSON object a line."),
     ("import", "infra.cli.importing:import_file", "Turn a file of another tool into events, and send them."),

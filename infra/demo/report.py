@@ -13,6 +13,7 @@ class Report:
     checks: dict[str, bool] = field(default_factory=dict[str, bool])
     events: Rows = field(default_factory=Rows)
     throughput: dict[str, float] = field(default_factory=dict[str, float])
+    skills: dict[str, int] = field(default_factory=dict[str, int])
     verdicts: Rows = field(default_factory=Rows)
     accuracy: dict[str, Any] = field(default_factory=dict[str, Any])
     writers: Rows = field(default_factory=Rows)

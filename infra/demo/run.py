@@ -9,6 +9,7 @@ from typing import Any
 from zlib import crc32
 
 from agents.settings import WorkerOptions
+from agents.skills import Skills
 from infra import ports, snapshots, training
 from infra.clickhouse.engine import reach
 from infra.clickhouse.reconcile import Partition, reconcile
@@ -59,11 +60,16 @@ class Demo:
         self._say("starting Kafka, workers, sink and gateway", 0, 0)
         if self.settings.kafka.brokers:
             create_topics(self.settings)
-        with Supervisor(parts(self.settings), self._tell) as system:
+        # Skills are estimated once, after the votes: what is checked then must stand still.
+        with Supervisor(parts(self.settings, skills=False), self._tell) as system:
             system.wait_ready(READY_SECONDS)
             self.report.seconds["start"] = round(time.monotonic() - started, 1)
             self._brokers = bootstrap(self.settings)
             self._send_and_settle(system)
+            with self._timed("skills"):
+                self._say("estimating voters' skills", 0, 0)
+                asyncio.run(self._estimate())
+                asyncio.run(self._settle(system, time.monotonic()))
             asyncio.run(self._check_state())
             self._models()
             self._analytics()
@@ -100,6 +106,14 @@ class Demo:
         partitions = self.settings.kafka.partitions
         await publish(self._brokers, partitions, fresh, lambda done: self._say("sending events", done, len(fresh)))
         return fresh
+
+    async def _estimate(self) -> None:
+        estimator = Skills(self._brokers, self.settings.skills.seconds)
+        try:
+            await estimator.start()
+            self.report.skills = {"control_records_a_partition": await estimator.estimate()}
+        finally:
+            await estimator.close()
 
     async def _settle(self, system: Supervisor, started: float) -> float:
         """Wait for every agent; the seconds until review, which decides, had folded what was sent."""

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from schemas.catalogue import TYPE_OF
-from schemas.events import GoldenAnswerSet, PolicyApplied, SkillsEstimated, SubmissionReceived, VoteCast
+from schemas.events import GoldenAnswerSet, PolicyApplied, SubmissionReceived, VoteCast
 from schemas.identity import event_id
 from schemas.policy import Policy
 from schemas.topics import JUDGEMENTS
@@ -21,7 +21,7 @@ from streams.annotators import ANNOTATORS_PROJECTION
 from streams.projection import NOWHERE, AnyProjection, AnyState, Effect, Record, facts, record_of
 from streams.review import REVIEW, rules_in
 from streams.scores import Scores
-from streams.skills import Estimate, changed, estimate, parts, voter_of
+from streams.skills import Estimate, Subject, changed, control_records, estimate, voter_of
 from streams.submissions import Row, weigh
 from streams.weighing import InForce, Rules, rules_of
 
@@ -31,7 +31,7 @@ SOURCE = "assay/bench"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 #: Skills are estimated when votes have grown by this share, and by this many.
 GROWTH, LEAST = 1.1, 20
-VOTERS_A_PART = 5_000
+ABOUT = Subject(PROJECT, "review")
 
 
 class Fold:
@@ -107,9 +107,7 @@ class Loop:
         known = self._told.setdefault(one.model, {})
         fresh = changed(one, known)
         known |= fresh
-        told = list(parts(fresh, VOTERS_A_PART))
-        for number, part in enumerate(told):
-            data = skills_event(PROJECT, self.version, one, part, more=number + 1 < len(told))
+        for data in control_records(ABOUT, self.version, one, fresh):
             self._event(PROJECT, data)
 
     def _event(self, subject: str, data: Frozen) -> None:
@@ -121,24 +119,6 @@ class Loop:
             if fact.topic == JUDGEMENTS.name:
                 self.annotators.tell(fact.value)
                 self.facts += 1
-
-
-def skills_event(project: str, version: int, one: Estimate, weights: dict[str, tuple[int, ...]], more: bool) -> SkillsEstimated:
-    return SkillsEstimated(
-        project=project,
-        version=version,
-        model=one.model,
-        champion=one.champion,
-        labels=one.labels,
-        prior_milli_nats=one.prior,
-        default_milli_nats=one.default,
-        weights_milli_nats=weights,
-        temperature_permille=one.temperature_permille,
-        temperature_per_vote_permille=one.temperature_per_vote_permille,
-        golden_answers=one.golden_answers,
-        log_loss_milli_nats=one.log_loss,
-        more=more,
-    )
 
 
 def event_bytes(subject: str, number: int, data: Frozen) -> bytes:
