@@ -5,6 +5,7 @@ for before, and the difference is the effects. So a verdict turned over takes ba
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from operator import add
 from sys import intern
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 from schemas import events as e
 from schemas.identity import unix_milliseconds
 from schemas.topics import EVENTS
+from streams import preferences
 from streams.deciding import decide, escalate, rule
+from streams.once import MAX_EVENTS, TOO_MANY, mark, same_id
 from streams.projection import Effect, Json, Record, Refusal, State, Step, maker
 from streams.standing import (
     NOTHING,
@@ -32,22 +35,21 @@ from streams.standing import (
 from streams.submissions import UNWEIGHED, Analysis, Row, Vote, counts, made_vote, pack, unpack, weigh
 from streams.weighing import NO_POLICY, InForce, Rules, pack_policies, rules_of, take_skills, unpack_policies
 
-#: Events that one submission may have. Beyond it they are refused, so that a row stays within a Kafka message.
-MAX_EVENTS_PER_SUBMISSION = 5_000
-
 HOUR_MILLISECONDS = 3_600_000
 
 
 class Control:
     """What control records said: policies by project, and the last full hour of the clock."""
 
-    __slots__ = ("hour", "policies", "rules")
+    __slots__ = ("hour", "policies", "preferring", "rules")
 
     def __init__(self) -> None:
         self.policies: dict[str, InForce] = {}
         self.hour = 0
-        #: What follows from policies and recorded weights, by project; made when it is first asked for.
+        #: What follows from policies and recorded weights, by project, for votes and for choices in comparisons; made when it is
+        #: first asked for.
         self.rules: dict[str, Rules] = {}
+        self.preferring: dict[str, Rules] = {}
 
 
 ReviewState = State[Row, Control]
@@ -62,6 +64,15 @@ def rules_in(state: ReviewState, project: str) -> Rules:
         in_force = state.control.policies.get(project, NO_POLICY)
         rules = rules_of(in_force, in_force.policy.labels, state.shared, project, "review")
         state.control.rules[project] = rules
+    return rules
+
+
+def preferring_in(state: ReviewState, project: str) -> Rules:
+    """The same for choices in comparisons."""
+    rules = state.control.preferring.get(project)
+    if rules is None:
+        in_force = state.control.policies.get(project, NO_POLICY)
+        rules = state.control.preferring[project] = preferences.rules_in(in_force, state.shared, project)
     return rules
 
 
@@ -190,6 +201,8 @@ class Review:
         handler = HANDLERS.get(type(data))
         if handler is not None:
             return _apply_to_row(state, record, data, handler)
+        if type(data) in preferences.HANDLERS:
+            return preferences.apply(state, record, partial(preferring_in, state))
         control = CONTROLS.get(type(data))
         return Step(state, [] if control is None else control(state, record, data))
 
@@ -218,9 +231,9 @@ def _apply_to_row(state: ReviewState, record: Record, data: Any, handler: _Handl
     if row is None:
         return _apply_to_new(state, record, handler)
     if event.id in row.seen:
-        return Step(state, [], _same_id(row, record))
-    if row.events >= MAX_EVENTS_PER_SUBMISSION:
-        return Step(state, [], _TOO_MANY)
+        return Step(state, [], same_id(row.seen, record))
+    if row.events >= MAX_EVENTS:
+        return Step(state, [], TOO_MANY)
     if handler is _voted and data.voter not in row.votes:
         effects = _first_vote(state, subject, record, row, data)
     else:
@@ -231,7 +244,7 @@ def _apply_to_row(state: ReviewState, record: Record, data: Any, handler: _Handl
         effects = _settle(state, record, row, revision, before)
     row.offset = record.offset
     row.events += 1
-    row.seen += _mark(record)
+    row.seen += mark(record)
     state.touched[subject] = None
     return _step((state, effects, None))
 
@@ -245,22 +258,8 @@ def _apply_to_new(state: ReviewState, record: Record, handler: _Handler) -> Revi
     subject = record.event.subject
     state.rows[subject] = row
     state.touched[subject] = None
-    row.offset, row.events, row.seen = record.offset, 1, _mark(record)
+    row.offset, row.events, row.seen = record.offset, 1, mark(record)
     return Step(state, [submitted(subject, row)] if row.revision else [])
-
-
-_TOO_MANY = Refusal("too_many_events", f"more than {MAX_EVENTS_PER_SUBMISSION} events on one submission")
-
-
-def _mark(record: Record) -> str:
-    return f"{record.event.id}:{record.digest:x} "
-
-
-def _same_id(row: Row, record: Record) -> Refusal | None:
-    """The same id twice is one event; the same id with another body is refused."""
-    if _mark(record) in row.seen:
-        return None
-    return Refusal("id_reused", "the same id with another body")
 
 
 def _may_turn(key: str, row: Row, rules: Rules) -> bool:
@@ -328,27 +327,34 @@ def _weigh_one(row: Row, rules: Rules, vote: Vote) -> None:
 
 
 def _apply_policy(state: ReviewState, record: Record, data: e.PolicyApplied) -> list[Effect]:
-    """The project's open subjects, as the new policy sees the votes that were already cast."""
-    if data.version <= state.control.policies.get(data.project, NO_POLICY).version:
+    """The project's open subjects and comparisons, as the new policy sees the votes that were already cast."""
+    project = data.project
+    if data.version <= state.control.policies.get(project, NO_POLICY).version:
         return []
-    state.control.policies[data.project] = InForce(data.version, data.policy, record.offset)
-    state.control.rules.pop(data.project, None)
-    return _reconsider(state, record, _of_project(state, data.project), "policy")
+    state.control.policies[project] = InForce(data.version, data.policy, record.offset)
+    state.control.rules.pop(project, None)
+    state.control.preferring.pop(project, None)
+    effects = _reconsider(state, record, _of_project(state, project), "policy")
+    return effects + preferences.reconsider(state, record, project, preferring_in(state, project), "policy")
 
 
 def _apply_skills(state: ReviewState, record: Record, data: e.SkillsEstimated) -> list[Effect]:
-    """The project's open subjects, and in a sweep also the decided ones, as the new weights see their votes."""
-    before = rules_in(state, data.project)
-    key = take_skills(state.shared, record.offset, data) if data.task == "review" else None
+    """The project's open subjects (or comparisons), and in a sweep also the decided ones, as the new weights see their votes."""
+    project, for_review = data.project, data.task == "review"
+    rules_for, known = (rules_in, state.control.rules) if for_review else (preferring_in, state.control.preferring)
+    before = rules_for(state, project)
+    key = take_skills(state.shared, record.offset, data)
     if key is None:
         return []
     state.touched[key] = None
-    state.control.rules.pop(data.project, None)
-    rules = rules_in(state, data.project)
+    known.pop(project, None)
+    rules = rules_for(state, project)
     if data.more or data.model not in (before.model, rules.model):
         return []
     swept = data.sweep and bool(rules.policy.late_votes_reopen)
-    return _reconsider(state, record, _of_project(state, data.project, decided=swept), "skills")
+    if for_review:
+        return _reconsider(state, record, _of_project(state, project, decided=swept), "skills")
+    return preferences.reconsider(state, record, project, rules, "skills", closed=swept)
 
 
 def _apply_clock(state: ReviewState, record: Record, data: e.ClockTicked) -> list[Effect]:

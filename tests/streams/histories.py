@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from schemas.catalogue import EVENT_OF, TYPE_OF
 from schemas.events import (
     ClockTicked,
+    ComparisonOffered,
+    Criterion,
     GoldenAnswerSet,
     PolicyApplied,
+    PreferenceCast,
     SkillsEstimated,
     SubmissionAnalysed,
     SubmissionEdited,
@@ -37,6 +40,9 @@ SLICES = ("en/reviews/sentiment", "de/legal/rewriting")
 
 Action = tuple[Any, ...]
 PLACE = st.sampled_from(SUBJECTS)
+#: One id is also that of a submission: what happens to the one is nothing to the other.
+PAIR = st.sampled_from(("pair-1", "pair-2", "s-1"))
+CHOICE = st.sampled_from(("left", "right", "tie"))
 
 ACTIONS = st.one_of(
     st.tuples(st.just("receive"), PLACE, st.sampled_from(SLICES)),
@@ -55,10 +61,14 @@ ACTIONS = st.one_of(
         st.just("skills"), st.integers(1, 3), st.sampled_from(VOTERS), st.integers(-2_000, 4_000), st.booleans(), st.booleans()
     ),
     st.tuples(st.just("tick"), st.integers(0, 40)),
+    st.tuples(st.just("offer"), PAIR, st.sampled_from(["c-2", "c-2", "c-1"])),
+    st.tuples(st.just("prefer"), PAIR, st.sampled_from(VOTERS), CHOICE, st.integers(-2, 2)),
+    st.tuples(st.just("prefer"), PAIR, st.sampled_from(VOTERS), CHOICE, st.integers(-2, 2)),
+    st.tuples(st.just("preference skills"), st.integers(1, 3), st.sampled_from(VOTERS), st.integers(-2_000, 4_000), st.booleans()),
     st.tuples(st.just("policy"), st.integers(1, 4), st.integers(2, 3), st.sampled_from([750, 900]), st.integers(0, 1)),
 )
 #: Hypothesis makes lists of five on average where no minimum is set: too few for anything to be decided and undone.
-_OPENED = [("receive", subject, SLICES[0]) for subject in SUBJECTS]
+_OPENED = [*(("receive", subject, SLICES[0]) for subject in SUBJECTS), ("offer", "pair-1", "c-2")]
 _LONG = st.lists(ACTIONS, min_size=25, max_size=57).map(lambda actions: [*_OPENED, *actions])
 HISTORIES: st.SearchStrategy[list[Action]] = st.one_of(st.lists(ACTIONS, max_size=60), _LONG)
 
@@ -110,10 +120,27 @@ def _control(action: Action) -> tuple[str, Frozen]:
                 approve_confidence_permille=confidence,
                 reject_confidence_permille=confidence,
                 late_votes_reopen=late,
+                preference_overlap_max=overlap_min + 1,
+                preference_confidence_permille=confidence,
                 recheck_share_permille=400 * late,
                 deadline_hours=overlap_min,
             )
             data = PolicyApplied(project="p", version=version, policy=policy, applied_by="ops", reason="trying")
+        case _:
+            return _of_comparison(action)
+    return subject, data
+
+
+def _of_comparison(action: Action) -> tuple[str, Frozen]:
+    match action:
+        case ("offer", subject, right):
+            data: Frozen = ComparisonOffered(project="p", slice=SLICES[0], prompt="c-0", left="c-1", right=right)
+        case ("prefer", subject, annotator, choice, score):
+            criteria = (Criterion(name="harmless/bias", score=score), Criterion(name="helpful", score=-score))
+            data = PreferenceCast(annotator=annotator, choice=choice, criteria=criteria, duration_milliseconds=9_000)
+        case ("preference skills", version, annotator, weight, sweep):
+            subject = "p"
+            data = preference_skills(version, {annotator: (weight, 0, 0, 0, weight, 0, 0, 0, weight)}, sweep=sweep)
         case _:
             raise AssertionError(action)
     return subject, data
@@ -129,6 +156,24 @@ def skills(version: int, weights: dict[str, tuple[int, ...]], *, champion: bool 
         labels=("bad", "good"),
         prior_milli_nats=(-300, 0),
         default_milli_nats=(1_386, 0, 0, 1_386),
+        weights_milli_nats=weights,
+        temperature_permille=1_500,
+        golden_answers=0,
+        sweep=sweep,
+    )
+
+
+def preference_skills(version: int, weights: dict[str, tuple[int, ...]], *, sweep: bool = False) -> SkillsEstimated:
+    """Weights of choices in comparisons; the labels stand in another order than the fold's."""
+    return SkillsEstimated(
+        project="p",
+        task="preference",
+        version=version,
+        model="bayesian",
+        champion=True,
+        labels=("right", "left", "tie"),
+        prior_milli_nats=(0, 0, -500),
+        default_milli_nats=(2_079, 0, 0, 0, 2_079, 0, 0, 0, 2_079),
         weights_milli_nats=weights,
         temperature_permille=1_500,
         golden_answers=0,

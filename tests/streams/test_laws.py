@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.topics import JUDGEMENTS, SLICES
 from schemas.wire import decode
+from streams import preferences
 from streams.annotators import ANNOTATORS_PROJECTION
 from streams.catalogue import PROJECTIONS
 from streams.projection import CONTROL_KEY, AnyProjection, AnyState, Record, facts, replay, restore, row_bytes, state_hash
@@ -107,6 +108,8 @@ def due(log: Sequence[Record]) -> tuple[AnyState, Judged]:
             left.update(one for one in before if kind == "SubmissionEdited" or not golden(one))
     for key in state.rows:
         left += standing_judgements(state, key)
+    for subject, comparison in preferences.comparisons(state):
+        left += Counter(judged(one.key, one.data) for one in preferences.judgements(subject, comparison))
     return state, left
 
 
@@ -132,7 +135,7 @@ def test_people_are_counted_by_what_stands(history: list[Action]) -> None:
     _, expected = due(records(history))
     found = replay(ANNOTATORS_PROJECTION, source_log(ANNOTATORS_PROJECTION, history))
     for outcome in ("approved", "rejected", "agreed", "disagreed", "golden_right", "golden_wrong"):
-        counted = {name: row.projects["p"].counts[outcome] for name, row in found.rows.items()}
+        counted = {name: sum(tally.counts[outcome] for tally in row.projects.values()) for name, row in found.rows.items()}
         stands: Counter[str] = Counter()
         for (person, data), count in expected.items():
             stands[person] += count * (orjson.loads(data)["outcome"] == outcome)

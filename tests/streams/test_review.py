@@ -31,6 +31,11 @@ def told(step: Step) -> list[str]:
                 said.append(
                     f"{name} {data['verdict']} {data['good_votes']}:{data['bad_votes']} by policy {data['policy_version']}"
                 )
+            case "PreferenceReached":
+                votes = ":".join(str(data[f"{choice}_votes"]) for choice in ("left", "right", "tie"))
+                said.append(f"{name} {data['choice']} by {data['settled_by']} {votes} by policy {data['policy_version']}")
+            case "PreferenceReopened":
+                said.append(f"{name} {data['choice']} because {data['reason']}")
             case _:
                 said.append(f"{name} {effect.key}")
     return said + ([f"refused {step.refusal.code}"] if step.refusal else [])
