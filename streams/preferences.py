@@ -124,7 +124,7 @@ def _put(state: AnyState, subject: str, row: Comparison) -> None:
 
 def scores(row: Comparison, rules: Rules) -> Scores:
     """The score of each of CHOICES."""
-    columns = [rules.weights.get(one.annotator, rules.default)[rules.index[one.choice]] for one in row.preferences]
+    columns = [rules.weights.get(one.annotator, rules.default)[rules.places[one.choice]] for one in row.preferences]
     return reduce(summed, columns, rules.prior)
 
 

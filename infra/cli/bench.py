@@ -131,6 +131,23 @@ def sink(
     return _told(found, json)
 
 
+def preferences(
+    *,
+    data: Annotated[Path, Parameter(help="A folder of sets, or one set: votes.csv with PandaLM's JSON or items.csv.")],
+    orders: Annotated[int, Parameter(validator=Number(gte=1), help="Orders in which choices come to the online ranking.")] = 20,
+    seed: int = 1,
+    json: Json = False,
+) -> Exit:
+    """Measure comparisons on real choices: agreement with the majority, and rankings against references in the same run.
+
+    The fold runs in memory. `items.csv` has task, left and right; labels are 1 or left, 2 or right, 0 or tie.
+    Example: assay bench preferences --data data/pandalm --json
+    """
+    from infra.bench.preferences import measure
+
+    return _told(measure(data, orders, seed, _say), json)
+
+
 def growth(
     *,
     events: Positive = 100_000,

@@ -8,6 +8,7 @@ from infra.importing.facts import Found, Options
 from infra.importing.jsonl import jsonl
 from infra.importing.lines import Line, Problem
 from infra.importing.oasst import oasst
+from infra.importing.pandalm import pandalm
 from infra.importing.self_instruct import self_instruct
 
 Adapter = Callable[[Iterable[Line | Problem], Options], Iterator[Found]]
@@ -27,6 +28,7 @@ FORMATS = (
     Format("crowd-csv", crowd_csv, None, "votes as seq,task,worker,label[,seconds], with gold.csv beside them"),
     Format("jsonl", jsonl, None, "Assay's own events, one CloudEvents JSON object a line"),
     Format("oasst", oasst, "oasst", "OpenAssistant's message trees, one JSON tree a line"),
+    Format("pandalm", pandalm, "pandalm", "PandaLM's test set: two responses side by side and their annotators' choices"),
     Format("self-instruct", self_instruct, "self-instruct", "Self-Instruct's seed tasks, user instructions, predictions"),
 )
 FORMAT_BY_NAME = {format_.name: format_ for format_ in FORMATS}
