@@ -9,15 +9,20 @@ import pyarrow.parquet as pq
 import yaml
 
 from schemas.manifest import LAYOUTS, LEFT_OUT, SPLITS, Layout, Manifest, SnapshotFile, Split
-from streams.dataset import ABOUT, TEXTS, Dataset, Example, example, row
+from streams.dataset import ABOUT_OF, TEXTS, Dataset, Sample, example
+from streams.pairs import pair
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-_NUMBERS = {"revision": pa.int32(), "partition": pa.int32(), "verdict_offset": pa.int64()}
+_NO_TEXT = {
+    **dict.fromkeys(("revision", "chosen_revision", "rejected_revision", "confidence_permille", "partition"), pa.int32()),
+    "verdict_offset": pa.int64(),
+    "label": pa.bool_(),
+}
 
 
 def schema(layout: Layout) -> pa.Schema:
     texts = [(name, _MESSAGES) for name in TEXTS[layout]]
-    return pa.schema(texts + [(name, _NUMBERS.get(name, pa.string())) for name in ABOUT])
+    return pa.schema(texts + [(name, _NO_TEXT.get(name, pa.string())) for name in ABOUT_OF[layout]])
 
 
 def write(dataset: Dataset, folder: Path) -> tuple[SnapshotFile, ...]:
@@ -29,7 +34,7 @@ def _write(dataset: Dataset, layout: Layout, split: Split, folder: Path) -> Snap
     name = f"{layout}/{split}.parquet"
     path = folder / name
     path.parent.mkdir(exist_ok=True)
-    rows = [row(found, layout) for found in dataset.examples if found.split == split]
+    rows = [row for found in dataset.examples if found.split == split for row in found.rows(layout)]
     pq.write_table(pa.Table.from_pylist(rows, schema(layout)), path, compression="zstd")
     return SnapshotFile(path=name, layout=layout, split=split, rows=len(rows), bytes=path.stat().st_size, sha256=sha256_of(path))
 
@@ -39,13 +44,13 @@ def sha256_of(path: Path) -> str:
         return file_digest(opened, "sha256").hexdigest()
 
 
-def read(manifest: Manifest, folder: Path) -> Iterator[Example]:
-    """The examples as they stand in the files of the first layout."""
+def read(manifest: Manifest, folder: Path) -> Iterator[Sample]:
+    """The samples as they stand in the files of the first layout."""
     layout = LAYOUTS[manifest.kind][0]
     for file in manifest.files:
         if file.layout == layout:
             for found in pq.read_table(folder / file.path).to_pylist():
-                yield example(found, layout, file.split)
+                yield pair(found, file.split) if layout == "preference" else example(found, layout, file.split)
 
 
 def card(manifest: Manifest) -> str:
@@ -61,6 +66,13 @@ def _config(manifest: Manifest, layout: Layout, default: bool) -> dict[str, obje
     return {"config_name": layout, **({"default": True} if default else {}), "data_files": files}
 
 
+_WHAT = {
+    "completion": "approved submissions of kind completion",
+    "prompt": "approved submissions of kind prompt",
+    "preference": "comparisons decided between two completions",
+}
+
+
 def _text(manifest: Manifest) -> str:
     layouts = LAYOUTS[manifest.kind]
     slices = [f"| {name} | {counts['train']} | {counts['test']} |" for name, counts in manifest.slices.items()]
@@ -69,7 +81,7 @@ def _text(manifest: Manifest) -> str:
         [
             f"# {manifest.name}",
             "",
-            f"{manifest.rows} approved submissions of kind {manifest.kind}, each approved by review.",
+            f"{manifest.rows} {_WHAT[manifest.kind]}, each approved by review.",
             f"Content digest `{manifest.content_digest}`.",
             "",
             "```python",

@@ -24,6 +24,7 @@ from schemas.events import AnyEvent, SnapshotSealed
 from schemas.manifest import LAYOUTS, NAME_PATTERN, Manifest, RowKind, SnapshotFile
 from schemas.topics import EVENTS
 from streams import dataset as data
+from streams.pairs import pairs
 
 MANIFEST = "manifest.json"
 CARD = "README.md"
@@ -76,13 +77,20 @@ def build(settings: Settings, request: Request, watch: Watch = lambda done, tota
     if not built.dataset.examples:
         left_out = ", ".join(f"{count} {reason}" for reason, count in built.dataset.left_out.items())
         raise AssayError(
-            f"nothing to put into a snapshot: no approved {request.kind} has a whole approved conversation",
+            f"nothing to put into a snapshot: {_NOTHING[request.kind]}",
             where=", ".join(request.projects) or "all projects",
             got=f"left out: {left_out}" if left_out else None,
             hint="`assay sql` on v_verdicts shows what is approved; votes decide, see `assay policy show`",
             exit_code=Exit.FAILED,
         )
     return built
+
+
+_NOTHING = {
+    "completion": "no approved completion has a whole approved conversation",
+    "prompt": "no approved prompt has a whole approved conversation",
+    "preference": "no comparison is decided between two approved completions of an approved prompt",
+}
 
 
 async def _build(settings: Settings, request: Request, watch: Watch) -> Built:
@@ -95,7 +103,11 @@ async def _build(settings: Settings, request: Request, watch: Watch) -> Built:
     for desk in desks:
         for project, version in desk.policy_versions().items():
             versions[project] = max(version, versions.get(project, 0))
-    chosen = data.dataset(found, request.kind, request.projects)
+    if request.kind == "preference":
+        compared = [comparison for desk in desks for comparison in desk.comparisons()]
+        chosen = pairs(found, compared, request.projects)
+    else:
+        chosen = data.dataset(found, request.kind, request.projects)
     projects = {example.project for example in chosen.examples}
     return Built(chosen, offsets, {project: versions[project] for project in sorted(projects)})
 

@@ -1,7 +1,7 @@
 """What a snapshot is made of: the manifest that stands beside its Parquet files.
 
 Inside the content digest stand the rows and nothing else: each row's messages, ids, slice, project, writer, group and
-split, in order of submission id. Outside stand the name, the creation time, the log positions, the policy and code
+split, in order of submission (or comparison) id. Outside stand the name, the creation time, the log positions, the policy and code
 versions and the Parquet encoding: the same approved texts give the same digest from any log, on any machine.
 """
 
@@ -14,22 +14,36 @@ from schemas.words import Count, Frozen, Name, Offset, Project, Sha256, SliceId,
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 
-#: What a row is about: an approved completion with its conversation, or an approved prompt alone.
-RowKind = Literal["completion", "prompt"]
+#: What a row is about: an approved completion with its conversation, an approved prompt alone, or a comparison that was decided
+#: between two approved completions.
+RowKind = Literal["completion", "prompt", "preference"]
 #: The columns of one set of files, in the field's own names.
-Layout = Literal["messages", "prompt_completion", "prompt_only"]
+Layout = Literal["messages", "prompt_completion", "prompt_only", "preference", "unpaired"]
 #: The layouts of each kind; the first is what `load_dataset(folder)` reads.
 LAYOUTS: dict[RowKind, tuple[Layout, ...]] = {
     "completion": ("messages", "prompt_completion"),
     "prompt": ("prompt_only",),
+    "preference": ("preference", "unpaired"),
 }
 
-LeftOut = Literal["prompt_unknown", "ancestor_not_approved", "not_a_conversation"]
-#: Why an approved submission is not among the rows.
+LeftOut = Literal[
+    "prompt_unknown",
+    "ancestor_not_approved",
+    "not_a_conversation",
+    "not_preferred",
+    "completion_not_approved",
+    "another_prompt",
+    "edited_since",
+]
+#: Why an approved submission, or a comparison, is not among the rows.
 LEFT_OUT: dict[LeftOut, str] = {
     "prompt_unknown": "it names no prompt, or one that the log does not hold below the offsets",
     "ancestor_not_approved": "a text before it in the conversation is not approved",
     "not_a_conversation": "the texts before it do not alternate between user and assistant, or run in a circle",
+    "not_preferred": "neither completion is preferred: the comparison is undecided, escalated or a tie",
+    "completion_not_approved": "one of the two completions is not approved, or the log does not hold it below the offsets",
+    "another_prompt": "one of the two completions does not answer the prompt of the comparison",
+    "edited_since": "one of the two completions was edited after the comparison was offered",
 }
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"

@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
 from schemas import events as e
 from schemas.manifest import SPLITS, Layout, LeftOut, RowKind, Split
 from streams.groups import group_of, split_of
+from streams.preferences import Comparison, comparisons
 from streams.projection import Json, Record
 from streams.review import REVIEW
 
@@ -38,6 +39,34 @@ class Submission(NamedTuple):
     text: str
     partition: int
     verdict_offset: int
+    #: When the newest revision came in, in milliseconds since 1970.
+    since_ms: int = 0
+
+
+class Sample(Protocol):
+    """One thing to learn from, as rows of every layout of its kind."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def split(self) -> Split: ...
+    @property
+    def slice(self) -> str: ...
+    @property
+    def project(self) -> str: ...
+    def content(self) -> Json:
+        """What the content digest covers."""
+        ...
+
+    def lineage(self) -> Json:
+        """What the lineage digest covers."""
+        ...
+
+    def rows(self, layout: Layout) -> list[Json]:
+        """In the field's columns: texts as lists of role and content, then what the row is about."""
+        ...
 
 
 class Example(NamedTuple):
@@ -55,12 +84,26 @@ class Example(NamedTuple):
     partition: int
     verdict_offset: int
 
+    @property
+    def id(self) -> str:
+        return self.submission
+
+    def content(self) -> Json:
+        told = self._asdict() | {"messages": as_dicts(self.messages)}
+        return {name: value for name, value in told.items() if name not in LINEAGE}
+
+    def lineage(self) -> Json:
+        return {name: getattr(self, name) for name in ("submission", "revision", *LINEAGE)}
+
+    def rows(self, layout: Layout) -> list[Json]:
+        return [row(self, layout)]
+
 
 class Dataset(NamedTuple):
-    """Examples in order of submission id, and how many approved submissions were left out, by reason."""
+    """Samples in order of their ids, and how many approved submissions (or comparisons) were left out, by reason."""
 
     kind: RowKind
-    examples: tuple[Example, ...]
+    examples: tuple[Sample, ...]
     left_out: dict[LeftOut, int]
 
 
@@ -70,7 +113,7 @@ class Desk:
     def __init__(self, partition: int) -> None:
         self.partition = partition
         self.state = REVIEW.empty()
-        self._texts: dict[str, tuple[int, str]] = {}
+        self._texts: dict[str, tuple[int, str, int]] = {}
 
     def feed(self, record: Record) -> None:
         """The partition's next record; one that the fold refuses leaves no text either."""
@@ -79,16 +122,20 @@ class Desk:
         data = record.event.data
         if step.refusal is None and isinstance(data, e.SubmissionReceived | e.SubmissionEdited):
             revision = data.revision if isinstance(data, e.SubmissionEdited) else 1
-            if revision > self._texts.get(record.event.subject, (0, ""))[0]:
-                self._texts[record.event.subject] = revision, data.text
+            if revision > self._texts.get(record.event.subject, (0,))[0]:
+                self._texts[record.event.subject] = revision, data.text, record.time_ms
 
     def submissions(self) -> Iterator[Submission]:
         for key, row in self.state.rows.items():
             if row.revision:
-                revision, text = self._texts[key]
+                revision, text, since_ms = self._texts[key]
                 approved = row.verdict == "approved" and revision == row.revision
                 about = (row.project, row.kind, row.writer, row.slice, row.prompt, row.revision)
-                yield Submission(key, *about, approved, text, self.partition, row.reached)
+                yield Submission(key, *about, approved, text, self.partition, row.reached, since_ms)
+
+    def comparisons(self) -> Iterator[tuple[str, int, Comparison]]:
+        """Each comparison with its id and partition."""
+        return ((subject, self.partition, row) for subject, row in comparisons(self.state) if row.project)
 
     def policy_versions(self) -> dict[str, int]:
         """The version in force by project; 0 where no policy was applied."""
@@ -108,17 +155,17 @@ def dataset(submissions: Iterable[Submission], kind: RowKind, projects: Iterable
     for _, submission in sorted(by_id.items()):
         if not submission.approved or submission.kind != kind or (wanted and submission.project not in wanted):
             continue
-        messages = _conversation(submission, by_id)
+        messages = conversation(submission, by_id)
         if isinstance(messages, str):
             left_out[messages] += 1
         else:
             found.append((submission, messages))
-    groups = group_of(_first_prompt(messages) for _, messages in found)
+    groups = group_of(first_prompt(messages) for _, messages in found)
     examples = tuple(_example(submission, messages, groups) for submission, messages in found)
     return Dataset(kind, examples, dict(sorted(left_out.items())))
 
 
-def _conversation(last: Submission, by_id: Mapping[str, Submission]) -> tuple[Message, ...] | LeftOut:
+def conversation(last: Submission, by_id: Mapping[str, Submission]) -> tuple[Message, ...] | LeftOut:
     """The texts from the conversation's first to this one, or why they cannot be used."""
     chain = [last]
     while (parent := chain[-1].prompt) is not None:
@@ -141,12 +188,12 @@ def _alternates(messages: tuple[Message, ...]) -> bool:
     return bool(turns) and all(turn.role == ("user", "assistant")[at % 2] for at, turn in enumerate(turns))
 
 
-def _first_prompt(messages: tuple[Message, ...]) -> str:
+def first_prompt(messages: tuple[Message, ...]) -> str:
     return next(message.content for message in messages if message.role == "user")
 
 
 def _example(last: Submission, messages: tuple[Message, ...], groups: Mapping[str, str]) -> Example:
-    group = groups[_first_prompt(messages)]
+    group = groups[first_prompt(messages)]
     return Example(
         submission=last.id,
         revision=last.revision,
@@ -168,43 +215,54 @@ def _example(last: Submission, messages: tuple[Message, ...], groups: Mapping[st
 LINEAGE = ("partition", "verdict_offset")
 
 
-def content_digest(kind: RowKind, examples: Iterable[Example]) -> str:
-    """SHA-256 over the rows as canonical JSON lines in order of submission id."""
-    return _digest(kind, examples, lambda row: {name: row[name] for name in row if name not in LINEAGE})
+def content_digest(kind: RowKind, examples: Iterable[Sample]) -> str:
+    """SHA-256 over the rows as canonical JSON lines in order of their ids."""
+    return _digest(kind, examples, lambda sample: sample.content())
 
 
-def lineage_digest(kind: RowKind, examples: Iterable[Example]) -> str:
+def lineage_digest(kind: RowKind, examples: Iterable[Sample]) -> str:
     """SHA-256 over which revision comes from where in the log."""
-    return _digest(kind, examples, lambda row: {name: row[name] for name in ("submission", "revision", *LINEAGE)})
+    return _digest(kind, examples, lambda sample: sample.lineage())
 
 
-def _digest(kind: RowKind, examples: Iterable[Example], choose: Callable[[Json], Json]) -> str:
+def _digest(kind: RowKind, examples: Iterable[Sample], told: Callable[[Sample], Json]) -> str:
     digest = sha256(orjson.dumps({"kind": kind}) + b"\n")
-    for example in sorted(examples, key=lambda example: example.submission):
-        row = example._asdict() | {"messages": _as_dicts(example.messages)}
-        digest.update(orjson.dumps(choose(row), option=orjson.OPT_SORT_KEYS) + b"\n")
+    for sample in sorted(examples, key=lambda sample: sample.id):
+        digest.update(orjson.dumps(told(sample), option=orjson.OPT_SORT_KEYS) + b"\n")
     return digest.hexdigest()
 
 
 # --- columns -----------------------------------------------------------------------------------
 
-#: What every row carries after its texts.
-ABOUT = ("submission", "revision", "prompt_id", "group", "slice", "project", "writer", *LINEAGE)
-
 TEXTS: dict[Layout, tuple[str, ...]] = {
     "messages": ("messages",),
     "prompt_completion": ("prompt", "completion"),
     "prompt_only": ("prompt",),
+    "preference": ("prompt", "chosen", "rejected"),
+    "unpaired": ("prompt", "completion"),
 }
+
+#: What a row carries after its texts.
+ABOUT = ("submission", "revision", "prompt_id", "group", "slice", "project", "writer", *LINEAGE)
+_SIDES = tuple(f"{side}_{name}" for side in ("chosen", "rejected") for name in ("id", "revision", "writer"))
+ABOUT_OF: dict[Layout, tuple[str, ...]] = {
+    "messages": ABOUT,
+    "prompt_completion": ABOUT,
+    "prompt_only": ABOUT,
+    "preference": (
+        "comparison", *_SIDES, "prompt_id", "settled_by", "confidence_permille", "group", "slice", "project", *LINEAGE,
+    ),
+    "unpaired": ("label", "comparison", *ABOUT),
+}  # fmt: skip
 
 
 def columns(layout: Layout) -> tuple[str, ...]:
-    return (*TEXTS[layout], *ABOUT)
+    return (*TEXTS[layout], *ABOUT_OF[layout])
 
 
 def row(example: Example, layout: Layout) -> dict[str, Any]:
     """The example in the field's columns: texts as lists of role and content, then what the row is about."""
-    messages = _as_dicts(example.messages)
+    messages = as_dicts(example.messages)
     texts: dict[Layout, tuple[Any, ...]] = {
         "messages": (messages,),
         "prompt_completion": (messages[:-1], messages[-1:]),
@@ -221,27 +279,27 @@ def example(found: Mapping[str, Any], layout: Layout, split: Split) -> Example:
     return Example(prompt=found["prompt_id"], split=split, messages=messages, **about)
 
 
-def _as_dicts(messages: Iterable[Message]) -> list[dict[str, str]]:
+def as_dicts(messages: Iterable[Message]) -> list[dict[str, str]]:
     return [message._asdict() for message in messages]
 
 
 # --- counts ------------------------------------------------------------------------------------
 
 
-def split_counts(examples: Iterable[Example]) -> dict[Split, int]:
+def split_counts(examples: Iterable[Sample]) -> dict[Split, int]:
     """Rows in each split; a split without rows is there with 0."""
     counts = Counter(example.split for example in examples)
     return {split: counts[split] for split in SPLITS}
 
 
-def group_counts(examples: Iterable[Example]) -> dict[Split, int]:
+def group_counts(examples: Iterable[Sample]) -> dict[Split, int]:
     """Prompt groups in each split."""
     pairs = {(example.group, example.split) for example in examples}
     counts = Counter(split for _, split in pairs)
     return {split: counts[split] for split in SPLITS}
 
 
-def slice_counts(examples: Iterable[Example]) -> dict[str, dict[Split, int]]:
+def slice_counts(examples: Iterable[Sample]) -> dict[str, dict[Split, int]]:
     """Rows in each split of each slice, in order of slices."""
     pairs = Counter((example.slice, example.split) for example in examples)
     slices = sorted({slice_ for slice_, _ in pairs})

@@ -54,6 +54,8 @@ class Decision(NamedTuple):
     credits: dict[str, int]
     policy_version: int
     skills_version: int
+    #: Of the record that decided.
+    offset: int
 
 
 class Comparison(NamedTuple):
@@ -128,7 +130,7 @@ def scores(row: Comparison, rules: Rules) -> Scores:
     return reduce(summed, columns, rules.prior)
 
 
-def judged(row: Comparison, rules: Rules) -> Decision | None:
+def judged(row: Comparison, rules: Rules, offset: int) -> Decision | None:
     """What the live choices come to under these rules; None while more are wanted."""
     policy, live = rules.policy, len(row.preferences)
     if not row.project or live < policy.preference_overlap_min:
@@ -143,7 +145,7 @@ def judged(row: Comparison, rules: Rules) -> Decision | None:
         return None
     credits = {label: share for label, share in zip(CHOICES, shares_permille(found), strict=True) if share}
     sure = confidence_permille(found, lead, rules.temperature)
-    return Decision(*settled, CHOICES[lead], sure, credits, rules.version, rules.skills_version)
+    return Decision(*settled, CHOICES[lead], sure, credits, rules.version, rules.skills_version, offset)
 
 
 def _unclear(row: Comparison, policy: Policy, found: Scores) -> tuple[str, str]:
@@ -169,13 +171,13 @@ def lean(preference: Preference, criterion: str) -> int:
     return sum(score for name, score in preference.criteria if name == criterion or name.startswith(f"{criterion}/"))
 
 
-def decided(row: Comparison, rules: Rules, may_turn: bool) -> Comparison:
+def decided(row: Comparison, rules: Rules, offset: int, may_turn: bool) -> Comparison:
     """The row with what its choices come to. `may_turn`: a decision that they contradict does not stand. An escalation decided
     nothing, so later choices may settle it at any time."""
     stands = row.decision is not None and row.decision.choice != ESCALATED and not may_turn
     if stands or (row.decision is not None and _still_supported(row, row.decision, rules)):
         return row._replace(asked=0)
-    found, live = judged(row, rules), len(row.preferences)
+    found, live = judged(row, rules, offset), len(row.preferences)
     wants_more = found is None and row.project and live >= rules.policy.preference_overlap_min
     return row._replace(decision=found, asked=live if wants_more else 0)
 
@@ -184,7 +186,7 @@ def _still_supported(row: Comparison, decision: Decision, rules: Rules) -> bool:
     """What nothing else leads stands; what a criterion or an editor settles stands until the choices settle something else."""
     if len(row.preferences) < rules.policy.preference_overlap_min:
         return False
-    again = judged(row, rules)
+    again = judged(row, rules, decision.offset)
     if again is not None:
         return again.choice == decision.choice
     found = scores(row, rules)
@@ -324,7 +326,7 @@ def apply(state: AnyState, record: Record, rules_of_project: Callable[[str], Rul
     if isinstance(changed, Refusal):
         return Step(state, [], changed)
     rules = rules_of_project(changed.project)
-    after = decided(changed, rules, bool(rules.policy.late_votes_reopen))
+    after = decided(changed, rules, record.offset, bool(rules.policy.late_votes_reopen))
     after = after._replace(offset=record.offset, events=after.events + 1, seen=after.seen + mark(record))
     _put(state, subject, after)
     return Step(state, _difference(subject, before, after, rules, "voted"))
@@ -336,7 +338,7 @@ def reconsider(state: AnyState, record: Record, project: str, rules: Rules, reas
     for subject, before in list(comparisons(state)):
         if before.project != project or not (closed or before.decision is None):
             continue
-        after = decided(before, rules, may_turn=True)
+        after = decided(before, rules, record.offset, may_turn=True)
         if after != before:
             _put(state, subject, after._replace(offset=record.offset))
             effects += _difference(subject, before, after, rules, reason)

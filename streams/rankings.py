@@ -184,10 +184,16 @@ def _maximum(data: _Data) -> Floats:
 def _errors(data: _Data, point: Floats) -> list[float]:
     """Standard errors of the strengths less their mean."""
     _, information = _slope(data, point)
-    covariance = np.linalg.inv(information)[: data.size, : data.size]
-    centred = covariance - covariance.mean(axis=0)
-    centred = centred - centred.mean(axis=1, keepdims=True)
-    return [sqrt(max(0.0, variance)) for variance in np.diag(centred).tolist()]
+    covariance = np.asarray(np.linalg.inv(information), dtype=np.float64)[: data.size, : data.size]
+    return [sqrt(max(0.0, variance)) for variance in np.diag(_centred(covariance)).tolist()]
+
+
+def _centred(covariance: Floats) -> Floats:
+    """The covariance of the same values less their mean."""
+    if not covariance.size:
+        return covariance
+    rows = covariance - covariance.mean(axis=0)
+    return np.asarray(rows - rows.mean(axis=1, keepdims=True), dtype=np.float64)
 
 
 def _tallies(found: Sequence[Duel]) -> dict[str, tuple[int, int, int]]:
@@ -249,31 +255,43 @@ def _is_bounded(found: Sequence[Duel]) -> bool:
 
 
 class Online:
-    """Gaussian strengths that every choice moves (facts/verdicts.md, formula 9): no choice is looked at twice.
+    """Gaussian strengths that every choice moves, and none is looked at twice (facts/verdicts.md, formula 9).
 
-    Means are in nats like the batch's strengths, and comparable to them once they are centred.
+    The formula has a variance for each item; here the whole covariance is kept, at n^2 steps a choice. So what is learnt of one
+    item moves those that it was compared with before, the order of choices hardly matters, and differences have errors.
     """
 
-    def __init__(self, prior_variance: float = 1.0) -> None:
-        self._prior = prior_variance
-        #: Mean and variance by item.
-        self.items: dict[str, tuple[float, float]] = {}
+    def __init__(self, prior_deviation: float = 1.0) -> None:
+        """`prior_deviation`: of a strength before any choice, in nats."""
+        self._prior = prior_deviation**2
+        self._places: dict[str, int] = {}
+        self._means: Floats = np.zeros(0)
+        self._covariance: Floats = np.zeros((0, 0))
 
     def take(self, first: str, second: str, score: float, weight: float = 1.0) -> None:
         """`score`: 1 where the first was preferred, 0 where the second, .5 for a tie; `weight`: how much the choice counts."""
-        mean_1, variance_1 = self.items.get(first, (0.0, self._prior))
-        mean_2, variance_2 = self.items.get(second, (0.0, self._prior))
-        expected = 1 / (1 + exp(mean_2 - mean_1))
+        one, other = self._place(first), self._place(second)
+        expected = 1 / (1 + exp(float(self._means[other] - self._means[one])))
+        shared = self._covariance[:, one] - self._covariance[:, other]
         heat = weight * expected * (1 - expected)
-        gain = 1 / (1 + heat * (variance_1 + variance_2))
-        surprise = weight * (score - expected)
-        self.items[first] = mean_1 + variance_1 * gain * surprise, variance_1 - variance_1**2 * heat * gain
-        self.items[second] = mean_2 - variance_2 * gain * surprise, variance_2 - variance_2**2 * heat * gain
+        gain = 1 / (1 + heat * float(shared[one] - shared[other]))
+        self._means = self._means + shared * (gain * weight * (score - expected))
+        self._covariance = self._covariance - np.outer(shared, shared) * (heat * gain)
 
-    def strengths(self) -> dict[str, float]:
-        """Means less their mean, by item."""
-        mean = sum(mean for mean, _ in self.items.values()) / max(1, len(self.items))
-        return {name: mean_ - mean for name, (mean_, _) in sorted(self.items.items())}
+    def strengths(self) -> dict[str, tuple[float, float]]:
+        """By item: its strength and standard error, each relative to the mean of all."""
+        covariance = _centred(self._covariance)
+        means = self._means - self._means.mean() if self._places else self._means
+        return {name: (float(means[at]), sqrt(max(0.0, covariance[at, at]))) for name, at in sorted(self._places.items())}
+
+    def _place(self, item: str) -> int:
+        at = self._places.get(item)
+        if at is None:
+            at = self._places[item] = len(self._places)
+            self._means = np.append(self._means, 0.0)
+            self._covariance = np.pad(self._covariance, (0, 1))
+            self._covariance[at, at] = self._prior
+        return at
 
 
 # --- which side people choose ------------------------------------------------------------------

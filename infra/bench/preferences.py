@@ -229,7 +229,7 @@ def _online(choices: Sequence[tuple[str, str, Choice]], batch: dict[str, float],
         online = Online()
         for left, right, choice in shuffled:
             online.take(left, right, SCORE[choice])
-        found = online.strengths()
+        found = {item: strength for item, (strength, _) in online.strengths().items()}
         taus.append(float(kendalltau([found[item] for item in batch], list(batch.values())).statistic))
         errors.append(max(abs(found[item] - strength) for item, strength in batch.items()))
     return {"online_orders": orders, "online_tau": round(min(taus), 4), "online_error": round(max(errors), 4)}

@@ -149,19 +149,23 @@ def test_online_strengths_end_near_the_batch_in_any_order() -> None:
         left, right = chance.sample(NAMES, 2)
         wins = chance.random() < 1 / (1 + exp(true[right] - true[left]))
         choices.append((left, right, "left" if wins else "right"))
-    batch = {one.item: one.strength for one in rank(duels(choices))}
+    ranked = rank(duels(choices))
+    batch, errors = {one.item: one.strength for one in ranked}, {one.item: one.error for one in ranked}
     for seed in range(3):
         random.Random(seed).shuffle(choices)
         online = Online()
         for left, right, choice in choices:
             online.take(left, right, {"left": 1.0, "right": 0.0, "tie": 0.5}[choice])
-        assert online.strengths() == pytest.approx(batch, abs=0.05)
+        found = online.strengths()
+        assert {name: strength for name, (strength, _) in found.items()} == pytest.approx(batch, abs=0.03)
+        assert {name: error for name, (_, error) in found.items()} == pytest.approx(errors, rel=0.05)
 
 
 def test_a_choice_that_counts_nothing_moves_nothing() -> None:
     online = Online()
     online.take("a", "b", 1.0, weight=0.0)
-    assert online.items == {"a": (0.0, 1.0), "b": (0.0, 1.0)}
+    assert online.strengths() == {"a": (0.0, sqrt(0.5)), "b": (0.0, sqrt(0.5))}
+    assert Online().strengths() == {}
 
 
 @given(left=st.integers(0, 200), right=st.integers(0, 200), ties=st.integers(0, 5))
