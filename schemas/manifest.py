@@ -1,8 +1,8 @@
 """What a snapshot is made of: the manifest that stands beside its Parquet files.
 
 Inside the content digest stand the rows and nothing else: each row's messages, ids, slice, project, writer, group and
-split, in order of submission (or comparison) id. Outside stand the name, the creation time, the log positions, the policy and code
-versions and the Parquet encoding: the same approved texts give the same digest from any log, on any machine.
+split, in order of submission or comparison. Outside stand the name, the creation time, the log positions, the policy
+and code versions and the Parquet encoding: the same approved texts give the same digest from any log, on any machine.
 """
 
 from typing import Annotated, Literal

@@ -7,6 +7,7 @@ either PandaLM's JSON list or an `items.csv` (task, left, right).
 import csv
 import random
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -213,7 +214,10 @@ def logistic_regression(counted: Sequence[Duel], items: Sequence[str]) -> dict[s
     for at, duel in enumerate(counted):
         design[at, items.index(duel.first)], design[at, items.index(duel.second)] = 1, -1
     halves = np.array([[duel.wins + duel.ties / 2, duel.losses + duel.ties / 2] for duel in counted])
-    fitted = GLM(halves, design[:, :-1], family=Binomial()).fit(tol=1e-14, maxiter=200)
+    with warnings.catch_warnings():
+        # An exact fit is no separation, and where there are as many pairs as strengths nothing is left to be off by.
+        warnings.simplefilter("ignore")
+        fitted = GLM(halves, design[:, :-1], family=Binomial()).fit(tol=1e-14, maxiter=200)
     strengths = np.append(np.asarray(fitted.params), 0.0)
     return dict(zip(items, (strengths - strengths.mean()).tolist(), strict=True))
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from schemas.catalogue import TYPE_OF
-from schemas.events import EVENT, SubmissionEdited, SubmissionReceived, VoteCast
+from schemas.events import EVENT, ComparisonOffered, PreferenceCast, SubmissionEdited, SubmissionReceived, VoteCast
 from schemas.identity import event_id
 from schemas.wire import encode
 from schemas.words import Frozen
@@ -49,16 +49,28 @@ def approved(*texts: tuple[str, Frozen]) -> list[tuple[str, Frozen]]:
     return [step for one in texts for step in (one, *votes(one[0]))]
 
 
+def compared(subject: str, prompt: str, left: str, right: str, *choices: str, project: str = "p") -> list[tuple[str, Frozen]]:
+    """A comparison, and choices by as many people; two equal ones decide under the default policy."""
+    offered = ComparisonOffered(project=project, slice="en/general/chat", prompt=prompt, left=left, right=right)
+    cast = [PreferenceCast(annotator=f"v-{at}", choice=choice) for at, choice in enumerate(choices)]  # type: ignore[arg-type]
+    return [(subject, offered), *((subject, one) for one in cast)]
+
+
 def events(steps: Iterable[tuple[str, Frozen]]) -> list[tuple[str, bytes]]:
     return [event(subject, number, data) for number, (subject, data) in enumerate(steps)]
 
 
 def submissions(steps: Sequence[tuple[str, Frozen]], partitions: int = 1) -> list[Submission]:
     """What stands after these steps in a log of so many partitions."""
+    return [submission for desk in fed(steps, partitions) for submission in desk.submissions()]
+
+
+def fed(steps: Sequence[tuple[str, Frozen]], partitions: int = 1) -> list[Desk]:
+    """A desk for each partition of a log of these steps."""
     desks = [Desk(number) for number in range(partitions)]
     offsets = [0] * partitions
     for subject, value in events(steps):
         number = sum(subject.encode()) % partitions
         desks[number].feed(record_of(number, offsets[number], value))
         offsets[number] += 1
-    return [submission for desk in desks for submission in desk.submissions()]
+    return desks
