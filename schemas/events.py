@@ -128,7 +128,8 @@ class ComparisonOffered(Frozen):
 
 
 class PreferenceCast(Frozen):
-    """One annotator's choice in a comparison, overall and per criterion."""
+    """One annotator's choice in a comparison, overall and per criterion: a score says how much better the left completion is than
+    the right. A later one by the same annotator replaces it. `harmless/bias` counts into the criterion `harmless`."""
 
     annotator: AnnotatorId
     choice: Choice

@@ -43,6 +43,7 @@ COMMANDS = (
     ("train", "infra.cli.training:train", "Tune the small model on a snapshot."),
     ("evaluate", "infra.cli.training:evaluate", "Compare the tuned model with the untouched one."),
     ("runs", "infra.cli.training:runs", "List snapshots, trainings and evaluations."),
+    ("ranking", "infra.cli.rankings:ranking", "Rank writers or completions by the comparisons in the log."),
     ("policy show", "infra.cli.policies:show", "Print the policy in force."),
     ("policy apply", "infra.cli.policies:apply", "Put a changed policy into force."),
     ("policy log", "infra.cli.policies:log", "List every change of policy."),

@@ -20,9 +20,7 @@ def create(
     name: str | None = None,
     *,
     project: Annotated[tuple[str, ...], Parameter(negative="", help="Only this project; repeat it for more.")] = (),
-    kind: Annotated[
-        RowKind, Parameter(help="completion: conversations; prompt: alone; preference: pairs.")
-    ] = "completion",
+    kind: Annotated[RowKind, Parameter(help="completion: conversations; prompt: alone; preference: pairs.")] = "completion",
     at: Annotated[str | None, Parameter(help="Offsets to stop before, as 0=1200,1=1187; of all partitions.")] = None,
     json: Json = False,
     dry_run: DryRun = False,

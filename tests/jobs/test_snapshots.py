@@ -27,7 +27,7 @@ from schemas.manifest import LAYOUTS
 from schemas.topics import EVENTS
 from schemas.words import Frozen
 from streams.dataset import TEXTS, columns
-from tests.jobs.conversations import approved, events, text
+from tests.jobs.conversations import approved, compared, events, text
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +112,37 @@ def test_load_dataset_reads_splits_and_columns(sealed: snapshots.Sealed, layout:
     first = found["train"][0]
     roles = [message["role"] for name in TEXTS[layout] for message in first[name]]  # type: ignore[index]
     assert roles == ["user", "assistant"]
+
+
+@pytest.mark.usefixtures("offline")
+def test_load_dataset_reads_pairs_and_their_completions_one_by_one(world: Settings, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    project = f"p-{uuid4().hex[:8]}"
+    send(world, pairs(project, 20))
+    sealed = snapshots.create(world, Request("pairs", "preference", (project,)))
+    assert (sealed.manifest.rows, sealed.manifest.left_out) == (19, {"not_preferred": 1})
+    assert all(check.holds for check in snapshots.verify(world, "pairs"))
+    found = datasets.load_dataset(str(sealed.path), cache_dir=str(tmp_path))
+    assert {split: len(rows) for split, rows in found.items()} == sealed.manifest.splits
+    assert found["train"].column_names == list(columns("preference"))
+    first = found["train"][0]
+    assert [first[name][0]["role"] for name in ("prompt", "chosen", "rejected")] == ["user", "assistant", "assistant"]
+    single = datasets.load_dataset(str(sealed.path), "unpaired", cache_dir=str(tmp_path))
+    assert {split: len(rows) for split, rows in single.items()} == {s: 2 * n for s, n in sealed.manifest.splits.items()}
+    assert sum(single["train"]["label"]) * 2 == len(single["train"])
+
+
+def pairs(project: str, count: int) -> list[tuple[str, Frozen]]:
+    """So many prompts with two answers, of which the left is preferred; of the first prompt neither."""
+    made = list[tuple[str, Frozen]]()
+    for at in range(count):
+        names = [f"{project}:{name}{at}" for name in ("q", "a", "b")]
+        asked = text(names[0], f"Question {at * 7919} on {at}?", project=project)
+        answers = [text(name, f"Answer of {name[-3:]}.", prompt=names[0], project=project) for name in names[1:]]
+        choice = "left" if at else "tie"
+        made += [*approved(asked, *answers), *compared(f"{project}:c{at}", *names, choice, choice, project=project)]
+    return made
 
 
 @pytest.mark.usefixtures("offline")
