@@ -17,7 +17,7 @@ from schemas.topics import JUDGEMENTS, VERDICTS
 from streams.once import MAX_EVENTS, TOO_MANY, mark, same_id
 from streams.projection import AnyState, Effect, Json, Record, Refusal, Step, effect
 from streams.scores import Scores, confidence_permille, is_sure, leading, shares_permille, summed
-from streams.weighing import InForce, Rules, rules_of
+from streams.weighing import InForce, Rules, rules_of, temperature_permille
 from streams.weights import milli_nats
 
 CHOICES = ("left", "right", "tie")
@@ -137,14 +137,14 @@ def judged(row: Comparison, rules: Rules, offset: int) -> Decision | None:
         return None
     found = scores(row, rules)
     lead = leading(found)
-    if is_sure(found, lead, milli_nats(policy.preference_confidence_permille), rules.temperature):
+    if is_sure(found, lead, milli_nats(policy.preference_confidence_permille), temperature_permille(rules, live)):
         settled = CHOICES[lead], OVERALL
     elif live >= policy.preference_overlap_max:
         settled = _unclear(row, policy, found)
     else:
         return None
     credits = {label: share for label, share in zip(CHOICES, shares_permille(found), strict=True) if share}
-    sure = confidence_permille(found, lead, rules.temperature)
+    sure = confidence_permille(found, lead, temperature_permille(rules, live))
     return Decision(*settled, CHOICES[lead], sure, credits, rules.version, rules.skills_version, offset)
 
 
@@ -253,7 +253,7 @@ def _requested(subject: str, row: Comparison, rules: Rules) -> Effect:
         "votes_needed": 1,
         "votes_live": row.asked,
         "label": CHOICES[lead],
-        "confidence_permille": confidence_permille(found, lead, rules.temperature),
+        "confidence_permille": confidence_permille(found, lead, temperature_permille(rules, row.asked)),
         "confidence_needed_permille": rules.policy.preference_confidence_permille,
         "log_odds_milli_nats": best - second,
     }
