@@ -28,7 +28,7 @@ from streams.projection import (
     unpack_origins,
 )
 from streams.rules import DEFAULT_RULES, RULES, Finding, Rules, action_of, evidence, is_suspect, look, measured, rules_of
-from streams.tallies import RATES, Tally, count, counted_from, is_complete, pack_tally, trim, unpack_tally
+from streams.tallies import RATES, Tally, add, counted_from, is_complete, pack_tally, take_back, trim, unpack_tally
 
 HOUR_MILLISECONDS = 3_600_000
 #: The tally of a project's comparisons stands under the project's name with this; no project's name has a slash.
@@ -115,7 +115,10 @@ def _judged(state: AnnotatorsState, record: Record, data: e.JudgementScored) -> 
     tally = row.projects.get(name)
     if tally is None:
         tally = row.projects[name] = Tally()
-    count(tally, data, rules.recent)
+    if data.change > 0:
+        add(tally, data, rules.recent)
+    else:
+        take_back(tally, data)
     row.offset = record.offset
     state.touched[annotator] = None
     looked_at = _LOOKED_AT[data.outcome]
@@ -202,20 +205,12 @@ def _examine_all(
             tally = row.projects.get(name)
             if tally is None:
                 continue
-            trimmed = _trim(tally, control.recent)
+            trimmed = trim(tally, control.recent)
             changed = _examine(_Case(record, annotator, name, tally, control), rules, reason)
             if changed or trimmed:
                 effects += changed
                 _touch(state, record, annotator, row)
     return effects
-
-
-def _trim(tally: Tally, recent: int) -> bool:
-    if len(tally.votes) <= recent and len(tally.texts) <= recent:
-        return False
-    trim(tally.votes, recent, tally.labels)
-    trim(tally.texts, recent)
-    return True
 
 
 # --- flags -------------------------------------------------------------------------------------

@@ -92,7 +92,9 @@ def is_suspect(rate: str, tally: Tally, rules: Rules) -> bool:
     limit, minimum = rules.limits[rate]
     if 1000 * against > limit * total and total >= minimum:
         return True
-    return rate == "disagreement" and 1000 * max(tally.labels.values(), default=0) >= rules.constant
+    if rate != "disagreement" or not tally.labels:
+        return False
+    return 1000 * tally.labels.count(tally.labels[-1]) >= rules.constant
 
 
 def _rate(rule: str, tally: Tally, rules: Rules) -> Finding:
@@ -139,9 +141,6 @@ def _constant(rule: str, tally: Tally, rules: Rules) -> Finding:
     bound of the share with another right label is over what the constant label leaves."""
     limit = rules.policy.constant_share_permille
     share = _eased(limit, rules) if rule in tally.flags else limit
-    most = max(tally.labels.values(), default=0)
-    if 1000 * most < share * rules.policy.recent_votes:
-        return Finding(False, 0, 0, limit)
     votes = _window(rule, tally, rules)
     label = constant_label(tally)
     said = sum(vote.label == label for vote in votes)
@@ -152,7 +151,8 @@ def _constant(rule: str, tally: Tally, rules: Rules) -> Finding:
 
 def constant_label(tally: Tally) -> str:
     """The label that most of the recent votes say; of two, the first by name."""
-    return min(tally.labels, key=lambda label: (-tally.labels[label], label), default="")
+    labels = [label for label in tally.labels if label is not None]
+    return min(sorted(set(labels)), key=lambda label: -labels.count(label), default="")
 
 
 # --- two people --------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ Integers and names only, in the shape in which they are stored, so that packing 
 judgement back subtracts what it added, and takes it out of the windows where it still stands.
 """
 
-from sys import intern
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from schemas.events import JudgementScored
@@ -29,8 +29,11 @@ RATES = {
 }
 _AGAINST = {against: rule for rule, (against, _) in RATES.items()}
 _FOR = {good: rule for rule, (_, good) in RATES.items()}
-#: Outcome -> its column among an hour's counts, its rate, and whether it counts against the person.
-_MEANS = {name: (HOURLY.index(name) + 1, (_AGAINST | _FOR)[name], int(name in _AGAINST)) for name in HOURLY}
+#: Outcome -> its column among an hour's counts, its rate, whether it counts against the person, and its window.
+_MEANS = {
+    name: (HOURLY.index(name) + 1, rate, int(name in _AGAINST), {"rejection": "texts", "disagreement": "votes"}.get(rate, rate))
+    for name, rate in (_AGAINST | _FOR).items()
+}
 
 
 class Judged(NamedTuple):
@@ -72,11 +75,11 @@ class Tally:
         #: From the credits of verdicts, in permille of votes; from golden answers, in votes.
         self.confusion: Confusion = {}
         self.golden_confusion: Confusion = {}
-        #: The last decided texts, judged votes and golden answers; `labels` counts the labels in `votes`.
+        #: The last decided texts, judged votes and golden answers; `labels` has the labels of `votes`.
         self.texts: Window = []
         self.votes: Window = []
         self.golden: Window = []
-        self.labels: dict[str, int] = {}
+        self.labels: list[str | None] = []
         #: Rule -> [hour, against, total]: after a flag expired its rule counts work from this hour on only.
         self.since: dict[str, list[int]] = {}
         #: Rule -> [action, hour raised, hour in which it goes or None].
@@ -85,124 +88,140 @@ class Tally:
         self.alike: dict[str, list[Any]] = {}
 
 
+#: Each of a voter's votes comes once under one of these, whether or not there is a golden answer besides.
+_TIMED = ("agreed", "disagreed", "credited")
+
+
 def is_complete(data: JudgementScored) -> bool:
     """A vote is judged by its label and by what is right; review never derives it without, but the schema allows it."""
-    return data.outcome not in _OF_VOTES or (data.label is not None and data.truth is not None)
+    return (data.label is not None and data.truth is not None) or data.outcome not in _OF_VOTES
 
 
-_OF_VOTES = ("agreed", "disagreed", "golden_right", "golden_wrong", "credited")
+_OF_VOTES = (*_TIMED, "golden_right", "golden_wrong")
 
 
-def count(tally: Tally, data: JudgementScored, recent: int) -> None:
-    """Add one judgement, or take it back. `recent`: how many texts and votes the windows hold."""
-    outcome, sign = data.outcome, data.change
-    tally.counts[outcome] += sign
+def add(tally: Tally, data: JudgementScored, recent: int) -> None:
+    """Count one judgement. `recent`: how many texts and votes the windows hold.
+
+    Nearly every record of the topic comes here, so that what is done for all of them stands in one place."""
+    outcome = data.outcome
+    tally.counts[outcome] += 1
+    if outcome in _TIMED:
+        _time_and_confusion(tally, data, 1)
     means = _MEANS.get(outcome)
     if means is None:
-        if outcome == "credited":
-            _count_credits(tally, data, sign)
         return
-    place, rate, against = means
-    _count_hour(tally, data.hour, place, sign)
+    place, rate, against, name = means
+    hour = data.hour
+    counted = tally.hours.get(hour) or _new_hour(tally, hour)
+    counted[place] += 1
+    if tally.since:
+        _count_since(tally, rate, against, data)
+    label, origin, milliseconds = data.label, data.origin, data.duration_milliseconds
     if rate == "disagreement":
-        _count_vote(tally, data, sign)
-        _keep(tally.votes, data, against, recent, tally.labels)
+        tally.labels.append(label)
     elif rate == "golden":
-        _add(tally.golden_confusion, data.truth or "", data.label or "", sign)
-        _keep(tally.golden, data, against, MAX_GOLDEN)
-    else:
-        _keep(tally.texts, data, against, recent)
-    since = tally.since.get(rate)
-    if since is not None and data.hour >= since[0]:
-        since[1] += sign * against
-        since[2] += sign
+        _confuse(tally.golden_confusion, {data.truth: 1}, label, 1)
+    window: Window = getattr(tally, name)
+    window.append(
+        (data.submission, data.revision, against, label, data.truth, milliseconds, hour, origin.partition, origin.offset)
+    )
+    if len(window) > recent:
+        trim(tally, recent)
 
 
-def _count_credits(tally: Tally, data: JudgementScored, sign: int) -> None:
-    if data.credits_permille is not None:
-        for truth, credit in data.credits_permille.items():
-            _add(tally.confusion, truth, data.label or "", sign * credit)
+def take_back(tally: Tally, data: JudgementScored) -> None:
+    """Subtract what the same judgement once added."""
+    outcome = data.outcome
+    tally.counts[outcome] -= 1
+    if outcome in _TIMED:
+        _time_and_confusion(tally, data, -1)
+    means = _MEANS.get(outcome)
+    if means is None:
+        return
+    place, rate, against, name = means
+    _uncount_hour(tally, data.hour, place)
+    if tally.since:
+        _count_since(tally, rate, against, data)
+    if rate == "golden":
+        _confuse(tally.golden_confusion, {data.truth: 1}, data.label, -1)
+    _take_out(tally, name, data)
 
 
-def _count_vote(tally: Tally, data: JudgementScored, sign: int) -> None:
-    _count_credits(tally, data, sign)
-    if data.duration_milliseconds is not None:
+def _time_and_confusion(tally: Tally, data: JudgementScored, sign: int) -> None:
+    credits, milliseconds = data.credits_permille, data.duration_milliseconds
+    if credits is not None:
+        _confuse(tally.confusion, credits, data.label, sign)
+    if milliseconds is not None:
         counts = tally.counts
         counts["timed_votes"] += sign
-        counts["milliseconds"] += sign * data.duration_milliseconds
+        counts["milliseconds"] += sign * milliseconds
 
 
-def _add(confusion: Confusion, truth: str, label: str, change: int) -> None:
-    row = confusion.get(truth)
-    if row is None:
-        row = confusion[intern(truth)] = {}
-    total = row.get(label, 0) + change
-    if total:
-        row[intern(label)] = total
-    else:
-        row.pop(label, None)
-        if not row:
-            del confusion[truth]
+def _confuse(confusion: Confusion, credits: Mapping[Any, int], label: Any, sign: int) -> None:
+    for truth, credit in credits.items():
+        try:
+            row = confusion[truth]
+            count = row[label] = row[label] + sign * credit
+        except KeyError:
+            row = confusion.setdefault(truth, {})
+            count = row[label] = sign * credit
+        if not count:
+            # What was all taken back was never there.
+            del row[label]
+            if not row:
+                del confusion[truth]
 
 
-def _count_hour(tally: Tally, hour: int, place: int, sign: int) -> None:
-    row = tally.hours.get(hour)
-    if row is None:
-        if hour < tally.hours_from:
-            return
-        row = tally.hours[hour] = [hour, *_NO_COUNTS]
+def _new_hour(tally: Tally, hour: int) -> list[int]:
+    counted = [hour, *_NO_COUNTS]
+    if hour >= tally.hours_from:
+        tally.hours[hour] = counted
         if len(tally.hours) > MAX_HOURS:
             oldest = min(tally.hours)
             tally.hours_from = oldest + 1
             del tally.hours[oldest]
-    row[place] += sign
-    if sign < 0 and row[1:] == _NO_COUNTS:
-        # What was all taken back was never there.
-        tally.hours.pop(hour, None)
+    return counted
 
 
 _NO_COUNTS = [0] * len(HOURLY)
 
 
-def _keep(window: Window, data: JudgementScored, against: int, most: int, labels: dict[str, int] | None = None) -> None:
-    if data.change < 0:
-        _take_out(window, data.submission, data.revision, labels)
-        return
-    origin, label = data.origin, data.label
-    if labels is not None and label is not None:
-        labels[label] = labels.get(label, 0) + 1
-    duration = data.duration_milliseconds
-    window.append(
-        (data.submission, data.revision, against, label, data.truth, duration, data.hour, origin.partition, origin.offset)
-    )  # fmt: skip
-    if len(window) > most:
-        trim(window, most, labels)
+def _uncount_hour(tally: Tally, hour: int, place: int) -> None:
+    counted = tally.hours.get(hour)
+    if counted is not None:
+        counted[place] -= 1
+        if counted[1:] == _NO_COUNTS:
+            del tally.hours[hour]
 
 
-def trim(window: Window, most: int, labels: dict[str, int] | None = None) -> None:
-    """Let go of the oldest beyond so many."""
-    while len(window) > most:
-        gone = window.pop(0)
-        if labels is not None:
-            _uncount(labels, gone[3])
+def _count_since(tally: Tally, rate: str, against: int, data: JudgementScored) -> None:
+    since = tally.since.get(rate)
+    if since is not None and data.hour >= since[0]:
+        since[1] += data.change * against
+        since[2] += data.change
 
 
-def _take_out(window: Window, submission: str, revision: int, labels: dict[str, int] | None) -> None:
+def trim(tally: Tally, recent: int) -> bool:
+    """Let go of the oldest beyond so many; whether there were any."""
+    votes, texts, golden = len(tally.votes) - recent, len(tally.texts) - recent, len(tally.golden) - MAX_GOLDEN
+    if votes > 0:
+        del tally.votes[:votes], tally.labels[:votes]
+    if texts > 0:
+        del tally.texts[:texts]
+    if golden > 0:
+        del tally.golden[:golden]
+    return votes > 0 or texts > 0 or golden > 0
+
+
+def _take_out(tally: Tally, name: str, data: JudgementScored) -> None:
+    window: Window = getattr(tally, name)
     for place in range(len(window) - 1, -1, -1):
-        one = window[place]
-        if one[0] == submission and one[1] == revision:
+        if window[place][0] == data.submission and window[place][1] == data.revision:
             del window[place]
-            if labels is not None:
-                _uncount(labels, one[3])
+            if name == "votes":
+                del tally.labels[place]
             return
-
-
-def _uncount(labels: dict[str, int], label: str) -> None:
-    left = labels.get(label, 0) - 1
-    if left > 0:
-        labels[label] = left
-    else:
-        labels.pop(label, None)
 
 
 def counted_from(tally: Tally, rule: str, hour: int) -> list[int]:
@@ -255,6 +274,5 @@ def unpack_tally(packed: list[Any]) -> Tally:
     ) = packed
     tally.counts = dict(zip(COUNTS, counts, strict=True))
     tally.hours = {row[0]: row for row in hours}
-    for vote in tally.votes:
-        tally.labels[vote[3]] = tally.labels.get(vote[3], 0) + 1
+    tally.labels = [vote[3] for vote in tally.votes]
     return tally
