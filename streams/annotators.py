@@ -70,6 +70,8 @@ class Annotators:
             return Step(state, [])
         state.position = record.offset
         data = record.event.data
+        if type(data) is e.JudgementScored:
+            return _judged(state, record, data)
         handler = HANDLERS.get(type(data))
         return Step(state, []) if handler is None else handler(state, record, data)
 
@@ -110,8 +112,10 @@ def _judged(state: AnnotatorsState, record: Record, data: e.JudgementScored) -> 
         row = state.rows[annotator] = Row()
     if not counts_first(row.origins, data.origin):
         return Step(state, [])
-    rules = state.control.get(data.project, DEFAULT_RULES)
-    name = data.project if data.task == "review" else data.project + PREFERENCE
+    name = data.project
+    rules = state.control.get(name, DEFAULT_RULES)
+    if data.task == "preference":
+        name += PREFERENCE
     tally = row.projects.get(name)
     if tally is None:
         tally = row.projects[name] = Tally()
@@ -180,7 +184,6 @@ def _ticked(state: AnnotatorsState, record: Record, data: e.ClockTicked) -> Anno
 _Handler = Callable[[AnnotatorsState, Record, Any], AnnotatorsStep]
 
 HANDLERS: dict[type, _Handler] = {
-    e.JudgementScored: _judged,
     e.LikenessMeasured: _measured,
     e.PolicyApplied: _policy_applied,
     e.PaceMeasured: _pace_measured,

@@ -90,11 +90,10 @@ def is_suspect(rate: str, tally: Tally, rules: Rules) -> bool:
     nobody is, so that this is all that most judgements cost."""
     against, total = rate_counts(tally, rate)
     limit, minimum = rules.limits[rate]
-    if 1000 * against > limit * total and total >= minimum:
+    if total >= minimum and 1000 * against > limit * total:
         return True
-    if rate != "disagreement" or not tally.labels:
-        return False
-    return 1000 * tally.labels.count(tally.labels[-1]) >= rules.constant
+    labels = tally.labels
+    return rate == "disagreement" and len(labels) >= rules.recent and 1000 * labels.count(labels[-1]) >= rules.constant
 
 
 def _rate(rule: str, tally: Tally, rules: Rules) -> Finding:
