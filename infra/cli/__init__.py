@@ -62,6 +62,7 @@ COMMANDS = (
     ("bench sink", "infra.cli.bench:sink", "Measure the sink into ClickHouse's engine."),
     ("bench verdicts", "infra.cli.bench:verdicts", "Measure verdicts on real crowds beside other people's aggregators."),
     ("bench preferences", "infra.cli.bench:preferences", "Measure comparisons and rankings on real choices."),
+    ("bench flags", "infra.cli.bench:flags", "Measure whom the rules flag, and how soon."),
     ("bench growth", "infra.cli.bench:growth", "Measure where an event's time goes, and how it grows."),
     ("torture kill", "infra.cli.torture:kill", "Kill workers, sink and broker under a live load; nothing may show."),
     ("torture simulate", "infra.cli.simulation:simulate", "Run the engine through seeded worlds of faults."),

@@ -209,6 +209,17 @@ def verdicts(
     return holds(all(held is not False for held in found["holds"].values()))
 
 
+def flags(*, annotators: Positive = 4_000, answers: Positive = 100, seed: int = 1, json: Json = False) -> Exit:
+    """Measure whom the golden rule flags: voters of known accuracy, looked at after each answer, by the fold itself.
+
+    The exit code is 0 where at most .5 % of those who are right with .85 are flagged, and half of those who guess within 15
+    answers. It needs no broker. Example: assay bench flags --annotators 1000 --seed 7 --json
+    """
+    from infra.bench.flags import measure
+
+    return _told(measure(annotators, answers, seed, _say), json)
+
+
 _say: Callable[[str], None] = note
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from infra.bench import growth, latency, recovery, sink
+from infra.bench import flags, growth, latency, recovery, sink
 from infra.bench.live import Load
 from infra.bench.rig import alone
 from infra.settings import Settings
@@ -38,3 +38,10 @@ def test_growth_has_a_figure_for_every_stage() -> None:
     assert set(costs) == set(growth.STAGES)
     assert all(cost > 0 for cost in costs.values())
     assert growth.profile(300, 1)
+
+
+def test_flags_are_those_of_the_rule() -> None:
+    found = flags.measure(200, 60, 1, print)
+    shares = {accuracy: one["flagged_share"] for accuracy, one in found["by_accuracy_permille"].items()}
+    assert shares["850"] < 0.05 < shares["600"] < shares["500"]
+    assert found["by_accuracy_permille"]["500"]["median_answers"] < 25
