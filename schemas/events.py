@@ -271,7 +271,8 @@ class PaceMeasured(Frozen):
 
 
 class LikenessMeasured(Frozen):
-    """How alike two people vote on what both judged; `z_milli` is above chance, given how right each is."""
+    """How alike two people vote on what both judged, above chance: `z_milli` given how right each is, `habits_z_milli` given what
+    each says where which label is right. Only the second is small for two who always say the same."""
 
     project: Project
     version: Version
@@ -280,6 +281,7 @@ class LikenessMeasured(Frozen):
     same: Count
     expected_permille: Permille
     z_milli: Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)]
+    habits_z_milli: Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)]
     #: z beyond which chance alone would not bring any pair of the project, by Bonferroni over the pairs.
     bound_milli: Annotated[int, Field(ge=0, le=1_000_000_000)]
     #: The least submissions that both judged, as evidence.

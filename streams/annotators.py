@@ -27,7 +27,19 @@ from streams.projection import (
     pack_origins,
     unpack_origins,
 )
-from streams.rules import DEFAULT_RULES, RULES, Finding, Rules, action_of, evidence, is_suspect, look, measured, rules_of
+from streams.rules import (
+    DEFAULT_RULES,
+    RULES,
+    Finding,
+    Rules,
+    action_of,
+    evidence,
+    is_suspect,
+    look,
+    measured,
+    rules_of,
+    start_afresh,
+)
 from streams.tallies import RATES, Tally, add, counted_from, is_complete, pack_tally, take_back, trim, unpack_tally
 
 HOUR_MILLISECONDS = 3_600_000
@@ -305,9 +317,7 @@ def _start_afresh(tally: Tally, rule: str, from_hour: int) -> None:
     if rule in RATES:
         tally.since[rule] = counted_from(tally, rule, from_hour)
     elif rule == "copying":
-        for alike in tally.alike.values():
-            # What both had judged by then: shared, same.
-            alike[5:7] = alike[1:3]
+        start_afresh(tally)
     else:
         tally.since[rule] = [from_hour, 0, 0]
 

@@ -134,8 +134,8 @@ class _Crowd:
         if right is None:
             return otherwise
         said = [[row[right, label] + PRIOR for label in self.labels] for row in rows]
-        totals = [sum(row) for row in said]
-        return sum(one * other for one, other in zip(*said, strict=True)) / (totals[0] * totals[1])
+        both = sum(one * other for one, other in zip(*said, strict=True))
+        return both / (sum(said[0]) * sum(said[1]))
 
 
 def _right(row: Confusion) -> Iterator[int]:

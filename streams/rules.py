@@ -164,6 +164,8 @@ class Alike(NamedTuple):
     shared: int
     same: int
     expected_permille: int
+    z_milli: int
+    habits_z_milli: int
     bound_milli: int
     shared_before: int
     same_before: int
@@ -182,10 +184,9 @@ def measured(tally: Tally, data: LikenessMeasured) -> bool:
     known = tally.alike.get(data.other)
     if known is not None and data.version <= known[0]:
         return False
-    before = (0, 0) if known is None else (known[5], known[6])
-    tally.alike[data.other] = [
-        data.version, data.shared, data.same, data.expected_permille, data.bound_milli, *before, list(data.evidence),
-    ]  # fmt: skip
+    before = (0, 0) if known is None else Alike(*known)[7:9]
+    said = data.version, data.shared, data.same, data.expected_permille, data.z_milli, data.habits_z_milli, data.bound_milli
+    tally.alike[data.other] = [*said, *before, list(data.evidence)]
     if len(tally.alike) > MAX_ALIKE:
         del tally.alike[min(tally.alike, key=lambda other: (_strength(tally.alike[other]), other))]
     return True
@@ -198,7 +199,17 @@ def _since(alike: list[Any]) -> tuple[int, int]:
 
 
 def _strength(alike: list[Any]) -> int:
-    return z_squared_micro(*_since(alike), Alike(*alike).expected_permille)
+    """The square of z in millionths: as it was measured, or after an expiry of what came since."""
+    one = Alike(*alike)
+    if one.shared_before:
+        return z_squared_micro(*_since(alike), one.expected_permille)
+    return max(0, one.z_milli) ** 2
+
+
+def start_afresh(tally: Tally) -> None:
+    """What both judged by now no longer speaks against them."""
+    for alike in tally.alike.values():
+        alike[7:9] = alike[1:3]
 
 
 def _copying(rule: str, tally: Tally, rules: Rules) -> Finding:

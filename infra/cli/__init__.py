@@ -44,6 +44,10 @@ COMMANDS = (
     ("evaluate", "infra.cli.training:evaluate", "Compare the tuned model with the untouched one."),
     ("runs", "infra.cli.training:runs", "List snapshots, trainings and evaluations."),
     ("ranking", "infra.cli.rankings:ranking", "Rank writers or completions by the comparisons in the log."),
+    ("annotators list", "infra.cli.annotators:list_all", "List people with their rates and flags."),
+    ("annotators show", "infra.cli.annotators:show", "Print all that is known of one person."),
+    ("annotators compare", "infra.cli.annotators:compare", "Compare how alike people vote."),
+    ("annotators enroll", "infra.cli.annotators:enroll", "Record what a person may be handed."),
     ("policy show", "infra.cli.policies:show", "Print the policy in force."),
     ("policy apply", "infra.cli.policies:apply", "Put a changed policy into force."),
     ("policy log", "infra.cli.policies:log", "List every change of policy."),
@@ -75,6 +79,7 @@ COMMANDS = (
 GROUPS = {
     "kafka": "The managed broker.",
     "snapshot": "Immutable sets of approved data.",
+    "annotators": "People: rates, flags, and who may be handed what.",
     "policy": "The thresholds in force and their history.",
     "quarantine": "Records that could not be handled.",
     "schema": "Topics and event types.",

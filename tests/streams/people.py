@@ -81,7 +81,7 @@ class World:
             "same": same,
             "expected_permille": 500,
         }
-        said |= {"z_milli": round(z), "bound_milli": 4_000, "evidence": ("s-1", "s-2")}
+        said |= {"z_milli": round(z), "habits_z_milli": round(z), "bound_milli": 4_000, "evidence": ("s-1", "s-2")}
         return self.say(person, LikenessMeasured(**said | about))
 
     def tick(self, hour: int) -> list[Any]:

@@ -1,0 +1,145 @@
+"""What a person's counts say to a reader: rates with intervals, flags with what is behind them, confusion, trend.
+
+Nothing here names the subject of a golden answer, or the place of the vote on one: with the verdict on that vote, either
+would tell the answer.
+"""
+
+from typing import Any, NamedTuple
+
+from streams.annotators import HOUR_MILLISECONDS, PREFERENCE
+from streams.rates import Rate, rate_of
+from streams.rules import Alike, Rules, evidence, is_fast, look
+from streams.tallies import RATES, Confusion, Judged, Tally, rate_counts
+
+#: What flags lead to, least first.
+STATES = {"": "active", "notify": "active", "deprioritise": "deprioritised", "restrict": "restricted"}
+_SEVERITY = list(STATES)
+
+
+class Person(NamedTuple):
+    """One person in one project and task."""
+
+    annotator: str
+    project: str
+    task: str
+    tally: Tally
+    rules: Rules
+
+    @property
+    def state(self) -> str:
+        """What the person's flags lead to, all in all."""
+        return STATES[max((flag[0] for flag in self.tally.flags.values()), key=_SEVERITY.index, default="")]
+
+    def rate(self, rule: str) -> Rate:
+        """The rate as its rule looks at it: after a flag expired, only what came since."""
+        return rate_of(*rate_counts(self.tally, rule))
+
+    def over_limit(self) -> tuple[float, str]:
+        """How many times its limit the lower bound of the worst rate is, and which rate that is. By lower bounds, so that one
+        of one never outranks forty of a hundred."""
+        return max((1_000 * self.rate(rule).low / self.rules.limits[rule][0], rule) for rule in RATES)
+
+
+def person(annotator: str, name: str, tally: Tally, rules: Rules) -> Person:
+    """Of the tally that stands in a row under this name."""
+    project = name.removesuffix(PREFERENCE)
+    return Person(annotator, project, "review" if project == name else "preference", tally, rules)
+
+
+def summary(one: Person) -> dict[str, Any]:
+    """One line of a list; rates of 0 to 1, times in seconds."""
+    tally, (times, worst) = one.tally, one.over_limit()
+    timed = tally.counts["timed_votes"]
+    return {
+        "annotator": one.annotator,
+        "project": one.project,
+        "task": one.task,
+        "state": one.state,
+        "flags": sorted(tally.flags),
+        "over_limit": round(times, 3),
+        "worst": worst if one.rate(worst).total else None,
+        "submitted": tally.counts["submitted"],
+        **{rule: about_rate(one, rule) for rule in RATES},
+        "seconds_per_vote": round(tally.counts["milliseconds"] / timed / 1_000, 3) if timed else None,
+        "timed_votes": timed,
+    }
+
+
+def about_rate(one: Person, rule: str) -> dict[str, Any]:
+    """n, the rate with its interval, and the limit and minimum count of its rule."""
+    rate, (limit, minimum) = one.rate(rule), one.rules.limits[rule]
+    return {
+        "against": rate.against,
+        "total": rate.total,
+        "rate": None if rate.rate is None else round(rate.rate, 4),
+        "low": round(rate.low, 4),
+        "high": round(rate.high, 4),
+        "limit": limit / 1_000,
+        "minimum": minimum,
+    }
+
+
+def detail(one: Person) -> dict[str, Any]:
+    """All that there is to say of one person in one project and task."""
+    tally = one.tally
+    return {
+        **summary(one),
+        "policy_version": one.rules.version,
+        "flags": [about_flag(one, rule) for rule in tally.flags],
+        "recent": recent(one),
+        "hours": [len(tally.hours), min(tally.hours, default=None), max(tally.hours, default=None)],
+        "confusion_permille": shares(tally.confusion),
+        "golden_confusion_permille": shares(tally.golden_confusion),
+        "alike": [about_likeness(other, Alike(*tally.alike[other])) for other in sorted(tally.alike)],
+    }
+
+
+def about_flag(one: Person, rule: str) -> dict[str, Any]:
+    """What the rule counts now, what the flag leads to and until when, and the records behind it."""
+    action, raised, expires = one.tally.flags[rule]
+    finding = look(rule, one.tally, one.rules)
+    cited = [] if rule == "golden" else evidence(rule, one.tally, one.rules)
+    return {
+        "rule": rule,
+        "action": action,
+        "against": finding.against,
+        "total": finding.total,
+        "limit_permille": finding.limit_permille,
+        "raised_ms": raised * HOUR_MILLISECONDS,
+        "expires_ms": None if expires is None else expires * HOUR_MILLISECONDS,
+        "other": finding.other,
+        "evidence": [{"partition": judged.partition, "offset": judged.offset} for judged in cited],
+    }
+
+
+def recent(one: Person) -> dict[str, Any]:
+    """The last few pieces of work beside all of them: a trend, which alone flags nobody."""
+    votes = [Judged(*vote) for vote in one.tally.votes]
+    fast = sum(is_fast(vote.milliseconds, one.rules) for vote in votes)
+    windows = {"rejection": one.tally.texts, "disagreement": one.tally.votes, "golden": one.tally.golden[-one.rules.recent :]}
+    return {
+        **{rule: [sum(judged[2] for judged in window), len(window)] for rule, window in windows.items()},
+        "too_fast": [fast, len(votes)],
+    }
+
+
+def shares(confusion: Confusion) -> dict[str, dict[str, int]]:
+    """Right label -> label said -> share in permille."""
+    return {
+        truth: {label: round(1_000 * count / sum(row.values())) for label, count in sorted(row.items())}
+        for truth, row in sorted(confusion.items())
+    }
+
+
+def about_likeness(other: str, alike: Alike) -> dict[str, Any]:
+    """`explained`: whether what each of them says where which label is right explains how alike they are."""
+    return {
+        "other": other,
+        "shared": alike.shared,
+        "same": alike.same,
+        "expected": alike.expected_permille / 1_000,
+        "z": alike.z_milli / 1_000,
+        "habits_z": alike.habits_z_milli / 1_000,
+        "bound": alike.bound_milli / 1_000,
+        "explained": alike.habits_z_milli <= alike.bound_milli,
+    }
