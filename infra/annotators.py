@@ -22,7 +22,8 @@ from streams.review import REVIEW
 from streams.rules import DEFAULT_RULES
 from streams.submissions import counts
 
-SOURCE = "assay/annotators"
+#: Not `assay/annotators`: by that source `assay verify` knows what the projection derives.
+SOURCE = "assay/people"
 
 
 async def people(brokers: str) -> AsyncIterator[Person]:

@@ -106,7 +106,8 @@ def _detail(said: Mapping[str, Any]) -> RenderableType:
     rows: list[tuple[object, object]] = [("state", said["state"])]
     rows += [(rule, _interval(said[rule])) for rule in ("rejection", "disagreement", "golden")]
     rows += [(f"last {total}: {what}", f"{against} of {total}") for what, (against, total) in said["recent"].items() if total]
-    rows.append(("seconds a vote", f"{said['seconds_per_vote']} over {said['timed_votes']} votes"))
+    if said["timed_votes"]:
+        rows.append(("seconds a vote", f"{said['seconds_per_vote']} over {said['timed_votes']} votes"))
     rows += [(f"flag: {flag['rule']}", _flag(flag)) for flag in said["flags"]]
     for name in ("confusion_permille", "golden_confusion_permille"):
         rows += [(f"{name.removesuffix('_permille')}: {truth} is right", _row(row)) for truth, row in said[name].items()]
