@@ -133,9 +133,8 @@ class _Crowd:
         """The chance that both say the same where this is right."""
         if right is None:
             return otherwise
-        said = [[row[right, label] + PRIOR for label in self.labels] for row in rows]
-        both = sum(one * other for one, other in zip(*said, strict=True))
-        return both / (sum(said[0]) * sum(said[1]))
+        one, other = ([row[right, label] + PRIOR for label in self.labels] for row in rows)
+        return sum(a * b for a, b in zip(one, other, strict=True)) / (sum(one) * sum(other))
 
 
 def _right(row: Confusion) -> Iterator[int]:
