@@ -7,11 +7,13 @@ and pydantic. Each runs in a process of its own, pinned to one core; the broker 
 import asyncio
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from infra.bench.load import lines, publish
+from infra.bench import weights
+from infra.bench.load import Line, lines, publish
 from infra.bench.peers.race import Race
 from infra.bench.rig import Say, begun, brokers_of, finished, said_by, worker
 from infra.kafka.reading import ends
@@ -30,12 +32,20 @@ class Load(NamedTuple):
     subjects: int
     seed: int
     uniform: bool = False
+    #: Weights of all voters stand before the events, and again every so often between them.
+    skills: bool = False
 
 
 async def load_topic(settings: Settings, load: Load) -> int:
     """Create the topics, which must be new, and write the load; returns its bytes."""
     await ensure_topics(brokers_of(settings), settings)
-    return await publish(brokers_of(settings), settings.kafka.partitions, lines(*load))
+    partitions = settings.kafka.partitions
+    between = weights.between(partitions, load.seed) if load.skills else None
+    return await publish(brokers_of(settings), partitions, _lines(load), between=between)
+
+
+def _lines(load: Load) -> Iterator[Line]:
+    return lines(load.events, load.subjects, load.seed, load.uniform)
 
 
 async def measure(settings: Settings, load: Load, say: Say) -> dict[str, Any]:
@@ -48,13 +58,15 @@ async def measure(settings: Settings, load: Load, say: Say) -> dict[str, Any]:
     say("the worker")
     seconds, rss = await fold(settings)
     say("live = replay")
-    checked = await check(brokers, load.events)
+    control = weights.estimates(load.events) * settings.kafka.partitions if load.skills else 0
+    checked = await check(brokers, load.events + control)
     rate = load.events / seconds
     return {
         "holds": checked.pop("holds"),
         "events": load.events,
         "subjects": load.subjects,
         "seed": load.seed,
+        "control_records": control,
         "event_bytes_mean": round(size / load.events, 1),
         "partitions": settings.kafka.partitions,
         "seconds": round(seconds, 3),
@@ -82,7 +94,7 @@ async def check(brokers: str, events: int) -> dict[str, Any]:
 
 async def race(settings: Settings, load: Load, say: Say) -> dict[str, dict[str, Any]]:
     """The peers on the topic that was measured on, which Assay has folded by now."""
-    return await Race(settings, lambda events: lines(*load._replace(events=events)), say).run()
+    return await Race(settings, lambda events: _lines(load._replace(events=events)), say).run()
 
 
 async def fold(settings: Settings) -> tuple[float, int]:

@@ -10,7 +10,7 @@ later. So of all events some 27 % are received, 70 % votes, 1 % edits, 1 % dupli
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -128,13 +128,20 @@ def _line(time: datetime, seed: int, number: int, subject: str, name: str, data:
     return subject, type_, id_, orjson.dumps(envelope, option=orjson.OPT_UTC_Z)
 
 
-async def publish(brokers: str, partitions: int, load: Iterator[Line], topic: str = EVENTS.name) -> int:
-    """Write the load to a topic; returns the number of bytes."""
+Between = Callable[[Publisher, int], None]
+
+
+async def publish(
+    brokers: str, partitions: int, load: Iterator[Line], topic: str = EVENTS.name, between: Between | None = None
+) -> int:
+    """Write the load to a topic; returns the number of bytes. Before each event `between` may add others, by its number."""
     producer = new_producer(brokers)
     await producer.start()
     try:
         publisher, total = Publisher(producer), 0
         for number, (subject, type_, id_, value) in enumerate(load):
+            if between is not None:
+                between(publisher, number)
             place = (topic, partition_of(subject, partitions))
             publisher.add(place, subject.encode(), value, 1, fact_headers(id_, type_))
             total += len(value)

@@ -42,7 +42,7 @@ async def measure(settings: Settings, load: Load, rate: int, seconds: float, say
     """Topics must be new."""
     brokers = brokers_of(settings)
     await ensure_topics(brokers, settings)
-    made = lines(10**9, *load[1:])
+    made = lines(10**9, load.subjects, load.seed, load.uniform)
     say(f"writing {load.events:,} events")
     await publish(brokers, settings.kafka.partitions, islice(made, load.events))
     say("the sink")

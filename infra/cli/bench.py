@@ -22,6 +22,9 @@ def live(
     seed: int = 1,
     uniform: Annotated[bool, Parameter(help="Also measure on subjects drawn uniformly.")] = True,
     peers: Annotated[bool, Parameter(help="Also measure other stream processors; their first run installs them.")] = True,
+    skills: Annotated[
+        bool, Parameter(negative="", help="Votes weigh by recorded skills, new ones every 250,000 events.")
+    ] = False,
     json: Json = False,
 ) -> Exit:
     """Measure one worker on one core, from records in Kafka to durable state rows and delivered verdicts.
@@ -36,7 +39,7 @@ def live(
     from infra.bench.rig import alone, leave_to_the_measured
 
     leave_to_the_measured()
-    load = Load(events, subjects, seed)
+    load = Load(events, subjects, seed, skills=skills)
     with alone(settings()) as own:
         found = asyncio.run(measure(own, load, _say))
         if peers:
@@ -45,7 +48,7 @@ def live(
             found["peers_detail"] = raced
     if uniform:
         with alone(settings()) as own:
-            found["uniform"] = asyncio.run(measure(own, Load(events, uniform_subjects, seed, uniform=True), _say))
+            found["uniform"] = asyncio.run(measure(own, load._replace(subjects=uniform_subjects, uniform=True), _say))
         found["holds"] = found["holds"] and found["uniform"]["holds"]
     return _told(found, json)
 

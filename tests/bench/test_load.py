@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from infra.bench.load import lines
+from infra.bench.load import VOTERS, lines
+from infra.bench.weights import STRETCH, estimates, skills
 
 
 def test_the_same_seed_gives_the_same_bytes_and_a_shorter_load_is_a_beginning() -> None:
@@ -33,3 +34,11 @@ def test_uniform_keeps_to_its_subjects() -> None:
     made = Counter(line[0] for line in lines(20_000, 1_000, 1, uniform=True))
     assert len(made) == 1_000
     assert max(made.values()) < 50
+
+
+def test_skills_of_the_voters_stand_before_every_stretch() -> None:
+    assert [estimates(events) for events in (1, STRETCH, STRETCH + 1)] == [1, 1, 2]
+    one, next_one = skills(1, seed=1), skills(2, seed=1)
+    assert one.weights_milli_nats.keys() == {f"v-{number}" for number in range(VOTERS)}
+    moved = [abs(one.weights_milli_nats[name][0] - next_one.weights_milli_nats[name][0]) for name in one.weights_milli_nats]
+    assert 0 < max(moved) < 100
