@@ -8,15 +8,18 @@ from typing import Any
 
 from agents.log_reading import read_range
 from agents.publishing import partition_of
-from infra.errors import AssayError
 from infra.kafka.reading import ends
 from schemas import events as e
 from schemas.catalogue import TYPE_OF
-from schemas.topics import EVENTS, VERDICTS, Topic
+from schemas.topics import EVENTS, JUDGEMENTS, VERDICTS, Topic
 from schemas.wire import Undecodable
+from streams.annotators import ANNOTATORS_PROJECTION, AnnotatorsState
 from streams.explanation import account, in_words, redecide, what_if
+from streams.people import Person, clears_after, detail, person
+from streams.people import in_words as words_of_flag
 from streams.projection import Effect, Json, Record, record_of
 from streams.review import CONTROLS, REVIEW, ReviewState, rules_in
+from streams.rules import DEFAULT_RULES, look
 from streams.weighing import NO_POLICY, InForce
 
 _CONTROL_TYPES = frozenset(TYPE_OF[model].encode() for model in CONTROLS)
@@ -143,5 +146,58 @@ async def about(brokers: str, topic: Topic, partition: int, end: int, key: str, 
                     continue
 
 
-def unknown(name: str) -> AssayError:
-    return AssayError("nothing of that name is in the log", got=name, hint="ids are case-sensitive; look with `assay sql`")
+# --- people ------------------------------------------------------------------------------------
+
+_PEOPLES_CONTROLS = frozenset(TYPE_OF[model].encode() for model in (e.PolicyApplied, e.PaceMeasured, e.ClockTicked))
+_FLAGS = (TYPE_OF[e.AnnotatorFlagged], TYPE_OF[e.AnnotatorCleared])
+
+
+class Life:
+    """What became of one annotator, record by record."""
+
+    def __init__(self, annotator: str) -> None:
+        self.annotator = annotator
+        self._state: AnnotatorsState = ANNOTATORS_PROJECTION.empty()
+        self._history: list[Json] = []
+
+    def feed(self, record: Record) -> None:
+        step = ANNOTATORS_PROJECTION.apply(self._state, record)
+        self._state = step.state
+        for effect in step.effects:
+            if effect.key == self.annotator and effect.type in _FLAGS:
+                said = {name: value for name, value in effect.data.items() if name not in _KEPT_BACK.get(effect.data["rule"], ())}
+                about = {"partition": record.partition, "offset": record.offset, "time": _time(record)}
+                self._history.append({**about, "event": effect.type.split(".")[1], **said})
+
+    def told(self) -> Json | None:
+        """The explanation, or None if nothing was ever said of this person."""
+        row = self._state.rows.get(self.annotator)
+        if row is None:
+            return None
+        people = [person(self.annotator, name, tally, DEFAULT_RULES) for name, tally in sorted(row.projects.items())]
+        people = [one._replace(rules=self._state.control.get(one.project, DEFAULT_RULES)) for one in people]
+        projects = [_about(one) for one in people]
+        return {"annotator": self.annotator, "projects": projects, "history": self._history}
+
+
+#: With the places of the votes behind it, a flag for golden answers would tell which tasks they were on.
+_KEPT_BACK = {"golden": ("evidence", "subjects")}
+
+
+def _about(one: Person) -> Json:
+    flags = [{**flag, "clears_after": clears_after(one, flag["rule"])} for flag in detail(one)["flags"]]
+    flags = [
+        {**flag, "reproduced": look(flag["rule"], one.tally, one.rules).holds, "words": words_of_flag(flag)} for flag in flags
+    ]
+    words = [flag["words"] for flag in flags] or ["Nothing is held against this person."]
+    return {**detail(one), "flags": flags, "words": words}
+
+
+async def explain_annotator(brokers: str, annotator: str) -> Json | None:
+    """Why a person is flagged, or not; None if no judgement names them."""
+    partitions = await ends(brokers, JUDGEMENTS.name)
+    place = (JUDGEMENTS.name, partition_of(annotator, len(partitions)))
+    life = Life(annotator)
+    async for record in about(brokers, JUDGEMENTS, place[1], partitions[place], annotator, _PEOPLES_CONTROLS):
+        life.feed(record)
+    return life.told()

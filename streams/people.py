@@ -4,12 +4,15 @@ Nothing here names the subject of a golden answer, or the place of the vote on o
 would tell the answer.
 """
 
+from bisect import bisect_left
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from streams.annotators import HOUR_MILLISECONDS, PREFERENCE
 from streams.rates import Rate, rate_of
 from streams.rules import Alike, Rules, evidence, is_fast, look
 from streams.tallies import RATES, Confusion, Judged, Tally, rate_counts
+from streams.weights import passes_limit
 
 #: What flags lead to, least first.
 STATES = {"": "active", "notify": "active", "deprioritise": "deprioritised", "restrict": "restricted"}
@@ -143,3 +146,54 @@ def about_likeness(other: str, alike: Alike) -> dict[str, Any]:
         "bound": alike.bound_milli / 1_000,
         "explained": alike.habits_z_milli <= alike.bound_milli,
     }
+
+
+# --- why, and what would change it -------------------------------------------------------------
+
+#: More right work in a row than anybody is told to do.
+MOST_MORE = 10_000
+
+
+def clears_after(one: Person, rule: str) -> int | None:
+    """How many more pieces of work, all good, take the flag of a rate away; None where that is no way, or a very long one."""
+    if rule not in RATES:
+        return None
+    against, total = rate_counts(one.tally, rule)
+    limit, minimum = one.rules.limits[rule]
+    eased = max(0, limit - one.rules.policy.clear_margin_permille)
+    # The lower bound only falls as good work is added.
+    more = bisect_left(range(MOST_MORE), True, key=lambda more: not rate_holds(against, total + more, eased, minimum))
+    return more if more < MOST_MORE else None
+
+
+def rate_holds(against: int, total: int, limit_permille: int, minimum: int) -> bool:
+    """What raises the flag of a rate, from the numbers that an explanation shows."""
+    return total >= minimum and passes_limit(against, total, limit_permille)
+
+
+_WORDS = {
+    "rejection": "{against} of {total} decided texts were rejected",
+    "disagreement": "{against} of {total} votes went against the verdict",
+    "golden": "{against} of {total} answers on control tasks were wrong",
+    "hurry": "{against} of the last {total} votes took too little time",
+    "constant": "{against} of the last {total} votes said the same",
+    "copying": "{against} of {total} votes were the same as those of {other}, where {limit_permille} of 1000 would be by chance",
+}
+
+
+def in_words(flag: dict[str, Any]) -> str:
+    """One sentence about a flag of `about_flag`: what was counted, against which limit, what it leads to, and its end."""
+    said = _WORDS[flag["rule"]].format(**flag)
+    if flag["rule"] in RATES:
+        low = rate_of(flag["against"], flag["total"]).low
+        said += f": with 95 % certainty more than {100 * low:.0f} %, and the limit is {flag['limit_permille'] / 10:g} %"
+    until = "" if flag["expires_ms"] is None else f" until {_utc(flag['expires_ms'])} at the latest"
+    more = f"; {flag['clears_after']} more good ones in a row end it" if flag.get("clears_after") else ""
+    return f"{_LEADS_TO[flag['action']]}{until}, since {said}{more}."
+
+
+_LEADS_TO = {"notify": "Noted", "deprioritise": "Served last", "restrict": "Handed no work"}
+
+
+def _utc(milliseconds: int) -> str:
+    return f"{datetime.fromtimestamp(milliseconds / 1_000, UTC):%Y-%m-%d %H:%M} UTC"

@@ -33,6 +33,7 @@ COMMANDS = (
     ("import", "infra.cli.importing:import_file", "Turn a file of another tool into events, and send them."),
     ("replay", "infra.cli.replaying:replay", "Fold the log again from its beginning and print the result's hash."),
     ("verify", "infra.cli.replaying:verify", "Check that the live state equals a replay of the log."),
+    ("explain", "infra.cli.explaining:explain", "Say why a submission stands as it does, or a person is flagged."),
     ("sql", "infra.cli.analytics:sql", "Ask the analytics store."),
     ("reconcile", "infra.cli.analytics:reconcile", "Compare the analytics store with the log, partition by partition."),
     ("migrate", "infra.cli.analytics:migrate", "Bring the tables of the analytics store up to date."),
