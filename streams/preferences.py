@@ -91,10 +91,12 @@ def key_of(subject: str) -> str:
     return _KEY + subject
 
 
-def comparisons(state: AnyState) -> Iterator[tuple[str, Comparison]]:
-    """The partition's comparisons with their ids, in order of these."""
+def comparisons(state: AnyState, project: str | None = None) -> Iterator[tuple[str, Comparison]]:
+    """The comparisons of a partition, or of one project in it, with their ids and in order of these."""
     for key in sorted(key for key in state.shared if key.startswith(_KEY)):
-        yield key.removeprefix(_KEY), unpack(state.shared[key])
+        packed = state.shared[key]
+        if project in (None, packed["project"]):
+            yield key.removeprefix(_KEY), unpack(packed)
 
 
 def pack(row: Comparison) -> Json:
@@ -137,7 +139,9 @@ def judged(row: Comparison, rules: Rules, offset: int) -> Decision | None:
         return None
     found = scores(row, rules)
     lead = leading(found)
-    if is_sure(found, lead, milli_nats(policy.preference_confidence_permille), temperature_permille(rules, live)):
+    # A lead that two share settles nothing: under one half both may be sure enough, and the first would always win.
+    alone, needed = found.count(found[lead]) == 1, milli_nats(policy.preference_confidence_permille)
+    if alone and is_sure(found, lead, needed, temperature_permille(rules, live)):
         settled = CHOICES[lead], OVERALL
     elif live >= policy.preference_overlap_max:
         settled = _unclear(row, policy, found)
@@ -335,8 +339,8 @@ def apply(state: AnyState, record: Record, rules_of_project: Callable[[str], Rul
 def reconsider(state: AnyState, record: Record, project: str, rules: Rules, reason: str, closed: bool = False) -> list[Effect]:
     """The project's open comparisons, in order of their ids, under new rules; with `closed` those that are decided too."""
     effects: list[Effect] = []
-    for subject, before in list(comparisons(state)):
-        if before.project != project or not (closed or before.decision is None):
+    for subject, before in list(comparisons(state, project)):
+        if before.decision is not None and not closed:
             continue
         after = decided(before, rules, record.offset, may_turn=True)
         if after != before:
