@@ -15,7 +15,7 @@ from agents.log_reading import read_range
 from infra.clickhouse.reconcile import reconcile
 from infra.kafka.reading import ends, live_state
 from infra.torture.load import Sent
-from infra.torture.recount import Events, Judgements, Slice, Slices, Submission
+from infra.torture.recount import Comparison, Events, Judgements, Slice, Slices, Submission
 from infra.verification import Verification, verify
 from schemas.events import Outcome
 from schemas.policy import Policy
@@ -23,7 +23,9 @@ from schemas.topics import EVENTS, JUDGEMENTS, POLICIES, QUARANTINE, SLICES
 from streams.annotators import ANNOTATORS_PROJECTION
 from streams.catalogue import PROJECTIONS
 from streams.diversity import DIVERSITY
-from streams.projection import AnyProjection
+from streams.preferences import CHOICES, comparisons, key_of
+from streams.preferences import Comparison as Compared
+from streams.projection import AnyProjection, AnyState
 from streams.review import REVIEW
 from streams.submissions import counts
 
@@ -196,15 +198,23 @@ async def _rows(brokers: str, projection: AnyProjection) -> Rows:
     rows: Rows = {}
     for _, partition in await ends(brokers, projection.source.name):
         state, _ = await live_state(brokers, projection, partition)
-        rows |= state.rows
+        rows |= rows_of(state)
     return rows
+
+
+def rows_of(state: AnyState) -> Rows:
+    """A partition's rows by key, comparisons among them."""
+    return state.rows | {key_of(subject): row for subject, row in comparisons(state)}
 
 
 def check_rows(rows: dict[str, dict[str, Any]], recount: Recount, found: Findings) -> None:
     """The rows of each projection that is folded, by name, against the recount."""
     found.state_rows = {name: len(by_key) for name, by_key in rows.items()}
     if REVIEW.name in rows:
-        _check_submissions(rows[REVIEW.name], recount.events.submissions, found)
+        of_review = rows[REVIEW.name]
+        compared = {key: row for key, row in of_review.items() if isinstance(row, Compared)}
+        _check_submissions({key: row for key, row in of_review.items() if key not in compared}, recount.events.submissions, found)
+        _check_comparisons(compared, recount.events.comparisons, found)
     if ANNOTATORS_PROJECTION.name in rows:
         _check_annotators(rows[ANNOTATORS_PROJECTION.name], recount, found)
     if DIVERSITY.name in rows:
@@ -226,6 +236,19 @@ def _check_submissions(rows: Rows, counted: dict[str, Submission], found: Findin
             found.compare(f"review's {name}", key, getattr(row, name, 0), value)
         good = 0 if row is None else sum(vote.label == "good" for vote in row.votes.values() if counts(row, vote))
         found.compare("review's good", key, good, live.count("good"))
+
+
+def _check_comparisons(rows: Rows, counted: dict[str, Comparison], found: Findings) -> None:
+    by_key = {key_of(subject): one for subject, one in counted.items()}
+    for key in sorted(rows.keys() | by_key.keys()):
+        row, one = rows.get(key, Compared()), by_key.get(key, Comparison())
+        found.compare("comparisons' events", key, row.events, len(one.bodies))
+        sides = one.sides or ("", "")
+        found.compare("comparisons offered", key, int((row.left, row.right) == sides), 1)
+        chosen = {preference.annotator: preference.choice for preference in row.preferences}
+        for choice in CHOICES:
+            expected = list(one.choices.values()).count(choice)
+            found.compare(f"comparisons' choices of {choice}", key, list(chosen.values()).count(choice), expected)
 
 
 def _check_annotators(rows: Rows, recount: Recount, found: Findings) -> None:

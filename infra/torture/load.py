@@ -73,6 +73,7 @@ class Load:
         self._recent: list[Sent] = []
         self._vectors = [b64encode(self._chance.randbytes(EMBEDDING_DIMENSIONS)).decode() for _ in range(VECTORS)]
         self._policies = 0
+        self._comparisons = 0
         self._number = 0
         self._time = START
 
@@ -233,10 +234,26 @@ class Load:
         data: dict[str, object] = {"revision": subject.revision, "reopened_by": "e-0", "reason": "on second thoughts"}
         return self._event(subject.id, "SubmissionReopened", data)
 
+    def _offered(self) -> Sent:
+        """Two completions, now and then twice the same one, and now and then a comparison that was offered before."""
+        chance, number = self._chance, self._comparisons
+        if chance.random() < 0.2:
+            number = chance.randrange(number + 1)
+        self._comparisons = max(number + 1, self._comparisons)
+        sides: dict[str, object] = {"prompt": self._now().id, "left": self._now().id, "right": self._now().id}
+        about = {"project": PROJECTS[number % 2], "slice": chance.choice(SLICES_OF)}
+        return self._event(f"c-{number:06d}", "ComparisonOffered", about | sides)
+
     def _preferred(self) -> Sent:
-        """Recorded and not folded: only the position moves."""
-        annotator = f"v-{self._chance.randrange(VOTERS)}"
-        return self._event(f"c-{self._chance.randrange(100)}", "PreferenceCast", {"annotator": annotator, "choice": "left"})
+        """In one of the newest comparisons, or in one that is still to be offered; now and then again by the same annotator."""
+        chance = self._chance
+        number = max(0, self._comparisons + 2 - chance.randrange(8))
+        data: dict[str, object] = {
+            "annotator": f"v-{chance.randrange(20)}",
+            "choice": chance.choices(("left", "right", "tie"), (6, 3, 1))[0],
+            "criteria": [{"name": chance.choice(("helpful", "harmless/bias")), "score": chance.randint(-2, 2)}],
+        }
+        return self._event(f"c-{number:06d}", "PreferenceCast", data)
 
     def _policy(self) -> tuple[Sent, ...]:
         """A change of thresholds: on the policies topic, and a copy of its application in every partition."""
@@ -294,7 +311,7 @@ class Load:
 Action = tuple[int, Callable[[Load], Sent]]
 #: How often what happens, in permille of the events that are no submissions.
 ACTIONS: tuple[Action, ...] = (
-    (806, Load._vote),
+    (796, Load._vote),
     (20, Load._vote_of_before),
     (50, Load._analysed),
     (30, Load._again),
@@ -302,7 +319,8 @@ ACTIONS: tuple[Action, ...] = (
     (15, Load._old_vote),
     (15, Load._edited),
     (12, Load._golden),
-    (8, Load._preferred),
+    (14, Load._preferred),
+    (4, Load._offered),
     (4, Load._ruled),
     (4, Load._unheard_of),
     (2, Load._taken_back),

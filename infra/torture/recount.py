@@ -6,14 +6,15 @@ cannot: a record that live and replay both count twice, or both miss. A record t
 
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 
 MAX_EVENTS = 5_000
+_COMPARED = ("ComparisonOffered", "PreferenceCast")
 _COUNTED = (
     "SubmissionReceived", "SubmissionEdited", "SubmissionWithdrawn", "SubmissionAnalysed", "SubmissionRuled",
     "SubmissionReopened", "VoteCast", "VoteRetracted", "GoldenAnswerSet",
@@ -39,28 +40,49 @@ class Submission:
         return [label for _, revision, label in votes if revision == self.revision and label in labels]
 
 
+@dataclass
+class Comparison:
+    """What the log says about one comparison."""
+
+    sides: tuple[str, str] | None = None
+    bodies: dict[str, int] = field(default_factory=dict)
+    #: Annotator -> the choice that stands.
+    choices: dict[str, str] = field(default_factory=dict)
+
+
 class Events:
     """`assay.events.v1`, one partition after the other, each in order."""
 
     def __init__(self) -> None:
         self.submissions: dict[str, Submission] = {}
+        self.comparisons: dict[str, Comparison] = {}
 
     def add(self, value: bytes) -> str:
         """Count one event; returns the code under which it must be refused, or ""."""
         event = orjson.loads(value)
         name = _name(event["type"])
-        if name not in _COUNTED:
-            return ""
-        row = self.submissions.get(event["subject"], Submission())
-        if (body := row.bodies.get(event["id"])) is not None:
-            return "" if body == hash(value) else "id_reused"
-        if len(row.bodies) >= MAX_EVENTS:
-            return "too_many_events"
-        refused = (_ruled if name in _RULED else _count)(row, name, event["data"])
-        if not refused:
-            self.submissions[event["subject"]] = row
-            row.bodies[event["id"]] = hash(value)
-        return refused
+        if name in _COMPARED:
+            return _once(self.comparisons, Comparison(), event, value, _compared)
+        return (
+            _once(self.submissions, Submission(), event, value, _ruled if name in _RULED else _count) if name in _COUNTED else ""
+        )
+
+
+Row = TypeVar("Row", Submission, Comparison)
+
+
+def _once(rows: dict[str, Row], new: Row, event: Any, value: bytes, count: Callable[[Row, str, dict[str, Any]], str]) -> str:
+    """Let an event count in its subject's row, unless its id stands there already."""
+    row = rows.get(event["subject"], new)
+    if (body := row.bodies.get(event["id"])) is not None:
+        return "" if body == hash(value) else "id_reused"
+    if len(row.bodies) >= MAX_EVENTS:
+        return "too_many_events"
+    refused = count(row, _name(event["type"]), event["data"])
+    if not refused:
+        rows[event["subject"]] = row
+        row.bodies[event["id"]] = hash(value)
+    return refused
 
 
 def _name(type_: str) -> str:
@@ -88,6 +110,18 @@ def _count(row: Submission, name: str, data: dict[str, Any]) -> str:
             row.votes[data["voter"]] = data["revision"], data["label"]
         case "VoteRetracted" if row.votes.get(data["voter"], (0, ""))[0] == data["revision"]:
             del row.votes[data["voter"]]
+    return ""
+
+
+def _compared(row: Comparison, name: str, data: dict[str, Any]) -> str:
+    if name == "PreferenceCast":
+        row.choices[data["annotator"]] = data["choice"]
+        return ""
+    if row.sides is not None:
+        return "offered_twice"
+    if data["left"] == data["right"]:
+        return "one_completion"
+    row.sides = data["left"], data["right"]
     return ""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.torture.checks import Findings, Recount, check_rows
+from infra.torture.checks import Findings, Recount, check_rows, rows_of
 from infra.torture.load import Load, Sent, Shape
 from schemas.topics import EVENTS, JUDGEMENTS, SLICES
 from schemas.wire import Undecodable
@@ -51,7 +51,7 @@ class Log:
 
     def findings(self) -> Findings:
         found = Findings()
-        check_rows({name: state.rows for name, state in self.states.items()}, self.recount, found)
+        check_rows({name: rows_of(state) for name, state in self.states.items()}, self.recount, found)
         return found
 
 
@@ -72,7 +72,9 @@ def test_recount_and_folds_agree(sent: list[Sent]) -> None:
     found = log.findings()
     assert (found.lost, found.doubled, found.hashes_equal, found.details) == (0, 0, True, [])
     assert {place: code for place, (code, _) in log.recount.refused.items()} == log.refused
-    assert {"id_reused", "revision_out_of_turn", "not_json", "too_new"} <= set(log.refused.values())
+    assert {"id_reused", "revision_out_of_turn", "not_json", "too_new", "offered_twice", "one_completion"} <= set(
+        log.refused.values()
+    )
     assert min(found.state_rows.values()) > 0
 
 

@@ -48,7 +48,7 @@ def test_a_load_has_every_mess_and_says_which_of_it_is_poison() -> None:
     assert {"not_json", "invalid", "too_new", "unknown_type"} <= codes.keys()
     assert [one for one in sent if _code(one.value) != one.poison] == []
     kinds = {decode(one.value).type.split(".")[1] for one in sent if one.value and not one.poison}
-    assert len(kinds) == 10, kinds
+    assert len(kinds) == 13, kinds
 
 
 def test_the_number_of_events_and_keys_is_as_asked() -> None:
