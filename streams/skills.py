@@ -80,7 +80,7 @@ def _matrix(confusion: Confusion, labels: Sequence[str]) -> list[list[int]]:
 
 
 def estimate(labels: Sequence[str], voters: Sequence[Voter]) -> list[Estimate]:
-    """Every model's weights for these voters; just one of them is the champion.
+    """Every model's weights for these voters, the champion's first: told in this order, there is no moment without a champion.
 
     The order of voters does not matter. A voter without votes gets what an unknown one has.
     """
@@ -91,6 +91,7 @@ def estimate(labels: Sequence[str], voters: Sequence[Voter]) -> list[Estimate]:
     judged = [_judge(model, made_by(counts, pool), on_golden[model], tasks) for model, made_by in SINGLE.items()]
     judged.append(_blended(judged, on_golden, tasks))
     champion = _champion(judged, tasks)
+    judged.sort(key=lambda one: one.model != champion)
     return [_told(one, one.model == champion, tuple(labels), [voter.name for voter in ordered], tasks) for one in judged]
 
 

@@ -16,6 +16,7 @@ from streams.golden import joined, scores, without_own
 from streams.models import SINGLE, Weights, bayesian, one_coin, toloka, weighted
 from streams.skills import Estimate, Subject, changed, control_records, estimate, voter_of
 from streams.tallies import Tally
+from streams.weighing import NO_POLICY, rules_of, take_skills, temperature_permille
 
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "oracles" / "crowdkit.json").read_text())
 VOTES = np.array(RECORDED["votes"]).T
@@ -151,6 +152,26 @@ def test_with_golden_answers_the_blend_is_no_worse_than_any_of_its_models() -> N
     losses = {model: one.log_loss for model, one in told.items()}
     assert all(loss is not None and losses["blend"] <= loss + 30 for loss in losses.values()), losses
     assert told["blend"].golden_answers == 80
+
+
+def test_a_new_champion_is_told_before_the_old_one_steps_back() -> None:
+    """Told record by record, there is a champion after each: a vote between two of them is not weighed by the default."""
+    shared: dict[str, Any] = {}
+    for version, golden in ((1, 0), (2, 60)):
+        for offset, one in enumerate(estimate(("good", "bad"), crowd(2, 90, 3, [0.9, 0.8, 0.55], golden))):
+            (record,) = control_records(Subject("p", "review"), version, one, one.weights)
+            take_skills(shared, offset, record)
+            rules = rules_of(NO_POLICY, ("good", "bad"), shared, "p", "review")
+            assert rules.model == {1: "bayesian", 2: "blend"}[version]
+            assert rules.skills_version == version
+
+
+def test_the_temperature_grows_with_the_votes() -> None:
+    shared: dict[str, Any] = {}
+    (record,) = control_records(Subject("p", "review"), 1, (one := estimate(("good", "bad"), [])[0]), one.weights)
+    take_skills(shared, 0, record)
+    rules = rules_of(NO_POLICY, ("good", "bad"), shared, "p", "review")
+    assert [temperature_permille(rules, votes) for votes in (0, 1, 2, 6)] == [1_000, 1_000, 1_200, 2_000]
 
 
 def test_the_order_of_voters_does_not_matter() -> None:
