@@ -1,5 +1,6 @@
 """People as the workers know them, who may be handed what, and how alike people vote: read, measured, recorded."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from schemas.identity import event_id
 from schemas.topics import ANNOTATORS, EVENTS, JUDGEMENTS
 from schemas.wire import decode
 from schemas.words import Frozen
+from streams.agreement import Sums, merged, moved, nothing
 from streams.annotators import ANNOTATORS_PROJECTION
 from streams.likeness import Pair, bonferroni, median_milliseconds, pairs
 from streams.people import Person, person
@@ -80,6 +82,23 @@ def measure(project: str, crowd: Crowd) -> Measured:
     votes = sum(map(len, crowd.votes.values()))
     pace = median_milliseconds(crowd.milliseconds)
     return Measured(project, votes, pace, len(crowd.milliseconds), bonferroni(len(found)), found)
+
+
+async def agreement(brokers: str, project: str | None) -> dict[tuple[str, str | None], Sums]:
+    """(project, slice) -> what alpha is made of, from review's state rows; under None a project as a whole."""
+    slices: dict[tuple[str, str], Sums] = {}
+    for _, partition in sorted(await ends(brokers, EVENTS.name)):
+        state, _ = await live_state(brokers, REVIEW, partition)
+        for row in state.rows.values():
+            if row.revision and project in (None, row.project):
+                said = Counter(vote.label for vote in row.votes.values() if counts(row, vote))
+                moved(slices.setdefault((row.project, row.slice), nothing()), {}, said)
+    found: dict[tuple[str, str | None], Sums] = {}
+    for name in sorted({name for name, _ in slices}):
+        own = {slice_: sums for (of, slice_), sums in sorted(slices.items()) if of == name}
+        found[name, None] = merged(own.values())
+        found |= {(name, slice_): sums for slice_, sums in own.items()}
+    return found
 
 
 # --- recording ---------------------------------------------------------------------------------

@@ -4,9 +4,9 @@ A subject with m >= 2 live votes, of which x_c say label c, adds sum x_c (x_c - 
 n_c; then alpha = 1 - (N - 1)(N - sum o_cc) / (N^2 - sum n_c^2) (Krippendorff 2011). The division by m - 1 waits until it is
 read: kept are, for each m, the sums of x_c (x_c - 1).
 
-A slice's sums are JSON, to stand as a shared row of the fold that knows the votes: that fold calls `moved` with a subject's
-counts before and after each change, and drops the row when it returns False. Whoever reads adds partitions and slices up
-with `merged` and asks for `alpha`.
+Whoever knows a subject's votes calls `moved` with its counts before and after each change: `assay annotators agreement` once for
+each of review's state rows. A fold may keep a slice's sums as a shared row, since they are JSON, under a key such as
+`~agreement <project>/<slice>`, and drop it when `moved` returns False. Partitions and slices add up with `merged`.
 """
 
 from collections.abc import Iterable, Mapping

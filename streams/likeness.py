@@ -4,7 +4,8 @@ Two voters who are right with p and q agree by chance with e = p q + (1 - p)(1 -
 z = (same - n e) / sqrt(n e (1 - e)). A pair says something from `MIN_SHARED` shared subjects, and beyond the z that chance
 would not bring any of the project's pairs (Bonferroni). Two who always say the same label agree too, and copied nothing: so a
 second z takes e from both confusion rows, and tells what their habits do not explain. What is right is a golden answer, or else
-what most of the others say, these two left out.
+what the others say, these two left out, where it leads by `MIN_LEAD` votes: a guess at what is right would make honest people
+seem worse than they are, and so too much alike.
 """
 
 from collections import Counter
@@ -22,6 +23,8 @@ Votes = Mapping[str, Mapping[str, str]]
 FALSE_ALARM = 0.05
 #: Subjects whose right label is known, without which a voter's accuracy is a guess.
 MIN_KNOWN = 10
+#: Votes by which others must agree on what is right.
+MIN_LEAD = 2
 #: Added to each cell of a confusion row: a row of few votes is no certainty.
 PRIOR = 0.5
 MAX_EVIDENCE = 20
@@ -44,9 +47,12 @@ class Pair(NamedTuple):
     rows: tuple[Confusion, Confusion]
     subjects: tuple[str, ...]
 
-    def kind(self, bound: float) -> str:
-        """What a likeness beyond the bound is: `constant` where each one's habits explain it, else `duplicate`."""
-        return "independent" if self.z <= bound else "duplicate" if self.habits_z > bound else "constant"
+    def kind(self, bar: float) -> str:
+        """What a likeness beyond the bar is: `constant` where each one's habits explain it, else `duplicate`.
+
+        The bar is the policy's, or the bound by Bonferroni where that is higher: without golden answers nobody knows quite how
+        right people are, and the bound alone would call honest people alike."""
+        return "independent" if self.z <= bar else "duplicate" if self.habits_z > bar else "constant"
 
 
 def bonferroni(pairs: int) -> float:
@@ -89,15 +95,13 @@ class _Crowd:
         return found.items()
 
     def right(self, subject: str, *without: str) -> str | None:
-        """The golden answer, or what most others say; None where they tie."""
+        """The golden answer, or what the others say; None where they differ too much."""
         if subject in self.golden:
             return self.golden[subject]
         others = self.counts[subject].copy()
         others.subtract(self.votes[subject][voter] for voter in without)
-        ranked = others.most_common(2)
-        if ranked[0][1] <= 0 or (len(ranked) > 1 and ranked[0][1] == ranked[1][1]):
-            return None
-        return ranked[0][0]
+        (label, most), *rest = others.most_common(2)
+        return label if most - (rest[0][1] if rest else 0) >= MIN_LEAD else None
 
     def pair(self, one: str, other: str, subjects: list[str]) -> Pair | None:
         """None where too little is known of how right either is, or one of them cannot differ by chance."""

@@ -93,7 +93,7 @@ def detail(one: Person) -> dict[str, Any]:
         "hours": [len(tally.hours), min(tally.hours, default=None), max(tally.hours, default=None)],
         "confusion_permille": shares(tally.confusion),
         "golden_confusion_permille": shares(tally.golden_confusion),
-        "alike": [about_likeness(other, Alike(*tally.alike[other])) for other in sorted(tally.alike)],
+        "alike": [about_likeness(one, other) for other in sorted(tally.alike)],
     }
 
 
@@ -134,8 +134,9 @@ def shares(confusion: Confusion) -> dict[str, dict[str, int]]:
     }
 
 
-def about_likeness(other: str, alike: Alike) -> dict[str, Any]:
+def about_likeness(one: Person, other: str) -> dict[str, Any]:
     """`explained`: whether what each of them says where which label is right explains how alike they are."""
+    alike = Alike(*one.tally.alike[other])
     return {
         "other": other,
         "shared": alike.shared,
@@ -144,7 +145,7 @@ def about_likeness(other: str, alike: Alike) -> dict[str, Any]:
         "z": alike.z_milli / 1_000,
         "habits_z": alike.habits_z_milli / 1_000,
         "bound": alike.bound_milli / 1_000,
-        "explained": alike.habits_z_milli <= alike.bound_milli,
+        "explained": alike.habits_z_milli <= max(alike.bound_milli, one.rules.policy.copying_z_milli),
     }
 
 

@@ -48,6 +48,7 @@ COMMANDS = (
     ("annotators list", "infra.cli.annotators:list_all", "List people with their rates and flags."),
     ("annotators show", "infra.cli.annotators:show", "Print all that is known of one person."),
     ("annotators compare", "infra.cli.annotators:compare", "Compare how alike people vote."),
+    ("annotators agreement", "infra.cli.annotators:agreement", "Print Krippendorff's alpha by project and slice."),
     ("annotators enroll", "infra.cli.annotators:enroll", "Record what a person may be handed."),
     ("policy show", "infra.cli.policies:show", "Print the policy in force."),
     ("policy apply", "infra.cli.policies:apply", "Put a changed policy into force."),

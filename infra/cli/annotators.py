@@ -15,6 +15,7 @@ from infra.errors import AssayError
 from infra.kafka.topics import ensure_topics
 from infra.wiring import bootstrap, settings
 from schemas.events import AnnotatorEnrolled
+from streams.agreement import Sums, alpha, compared
 from streams.likeness import Pair, row_shares
 from streams.people import Person, detail, summary
 from streams.rules import DEFAULT_RULES
@@ -150,8 +151,8 @@ def compare(
 ) -> None:
     """Compare everybody's votes with everybody's: who agrees above chance, given how right each is; and the median pace.
 
-    It replays the log. Of a likeness beyond what chance brings to any pair, `duplicate` is one that is beyond it also given what
-    each says where which label is right; `constant` is one that this explains, as where two always say the same.
+    It replays the log. Of a likeness beyond z = 6, and beyond what chance brings to any pair, `duplicate` is one that is so also
+    given what each says where which label is right; `constant` is one that this explains, as where two always say the same.
 
     Examples:
         assay annotators compare --project temp
@@ -183,15 +184,15 @@ def _measured(one: annotators.Measured, top: int) -> dict[str, Any]:
         "bound": round(one.bound, 3),
         "beyond_bound": sum(pair.z > one.bound for pair in one.pairs),
         "beyond_bar": sum(pair.z > bar for pair in one.pairs),
-        "pairs": [_pair(pair, one.bound) for pair in one.pairs[:top]],
+        "pairs": [_pair(pair, bar) for pair in one.pairs[:top]],
     }
 
 
-def _pair(pair: Pair, bound: float) -> dict[str, Any]:
+def _pair(pair: Pair, bar: float) -> dict[str, Any]:
     return {
         "one": pair.one,
         "other": pair.other,
-        "kind": pair.kind(bound),
+        "kind": pair.kind(bar),
         "shared": pair.shared,
         "same": pair.same,
         "expected": round(pair.expected, 4),
@@ -224,6 +225,37 @@ def _rows(rows: Mapping[str, Mapping[str, float]]) -> str:
     return "; ".join(
         f"{truth}: " + ", ".join(f"{label} {share:.2f}" for label, share in row.items()) for truth, row in rows.items()
     )
+
+
+def agreement(*, project: Project = None, json: Json = False) -> None:
+    """Print Krippendorff's alpha of the live votes, for each project and slice, with the subjects and votes that it rests on.
+
+    1 is agreement, 0 is chance; there is none where only one label was ever said. As of the workers' last flush.
+    Example: assay annotators agreement --project sp --json
+    """
+    found = asyncio.run(annotators.agreement(bootstrap(settings()), project))
+    emit([_alpha(name, slice_, sums) for (name, slice_), sums in found.items()], json, _alphas)
+
+
+def _alpha(project: str, slice_: str | None, sums: Sums) -> dict[str, Any]:
+    subjects, votes = compared(sums)
+    found = alpha(sums)
+    about = {"project": project, "slice": slice_, "alpha": None if found is None else float(found)}
+    return {**about, "subjects": subjects, "votes": votes, "labels": dict(sorted(sums["labels"].items()))}
+
+
+def _alphas(found: Sequence[Mapping[str, Any]]) -> RenderableType:
+    rows = [
+        (
+            one["project"],
+            one["slice"] or "all",
+            "-" if one["alpha"] is None else f"{one['alpha']:.3f}",
+            one["subjects"],
+            one["votes"],
+        )
+        for one in found
+    ]
+    return table(("project", "slice", "#alpha", "#subjects", "#votes"), rows)
 
 
 # --- enrolling ---------------------------------------------------------------------------------
