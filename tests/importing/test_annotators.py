@@ -4,15 +4,19 @@ import asyncio
 import random
 from pathlib import Path
 
+import krippendorff
+import numpy as np
 import pytest
 
 from agents.publishing import partition_of
 from agents.state_log import StateLog
 from infra.kafka.reading import ends, records
+from infra.verification import replayed
 from schemas.events import AnnotatorEnrolled, LikenessMeasured, PaceMeasured
-from schemas.topics import ANNOTATORS, JUDGEMENTS
+from schemas.topics import ANNOTATORS, EVENTS, JUDGEMENTS
 from streams.annotators import ANNOTATORS_PROJECTION
-from streams.projection import CONTROL_KEY, row_bytes
+from streams.projection import CONTROL_KEY, AnyProjection, AnyState, row_bytes
+from streams.review import REVIEW
 from tests.importing.conftest import PARTITIONS, Assay
 from tests.streams.people import World
 
@@ -31,17 +35,21 @@ def judged(topics: str) -> str:
     world = World()
     world.judge("golden_wrong", times=12, submission="secret")
     world.judge("rejected", "ben")
-    asyncio.run(_written(topics, world))
+    asyncio.run(_written(topics, ANNOTATORS_PROJECTION, 1, world.state))
     return topics
 
 
-async def _written(kafka: str, world: World) -> None:
-    log = StateLog(kafka, ANNOTATORS_PROJECTION, 1)
+async def _written(kafka: str, projection: AnyProjection, partition: int, state: AnyState) -> None:
+    log = StateLog(kafka, projection, partition)
     await log.open()
-    await log.write(
-        [(key.encode(), row_bytes(ANNOTATORS_PROJECTION, world.state, key)) for key in (*world.state.rows, CONTROL_KEY)]
-    )
+    await log.write([(key.encode(), row_bytes(projection, state, key)) for key in (*state.rows, CONTROL_KEY)])
     await log.close()
+
+
+async def _folded(kafka: str) -> None:
+    """What review's workers would write of the log as it is."""
+    for (_, partition), end in (await ends(kafka, EVENTS.name)).items():
+        await _written(kafka, REVIEW, partition, await replayed(kafka, REVIEW, partition, end))
 
 
 def test_people_are_listed_worst_first_and_shown(judged: str, assay: Assay) -> None:
@@ -62,10 +70,10 @@ def test_nobody_of_that_name(judged: str, assay: Assay) -> None:
 
 
 def votes_of_copies(folder: Path) -> Path:
-    """Sixty tasks, six voters who are right with .8, and one who votes as the first does; all in four or five seconds."""
+    """A hundred and twenty tasks, six voters who are right with .8, and one who votes as the first does; all in four or five seconds."""
     chance = random.Random(4)
     lines, gold = ["seq,task,worker,label,seconds"], ["task,gold"]
-    for task in range(60):
+    for task in range(120):
         truth = chance.choice("01")
         gold.append(f"t{task},{truth}")
         labels = [truth if chance.random() < 0.8 else "10"[int(truth)] for _ in range(6)]
@@ -81,9 +89,9 @@ def test_copies_are_found_and_recorded_for_the_rules(topics: str, assay: Assay, 
     assert assay("import", votes_of_copies(tmp_path), "--format", "crowd-csv", "--project", project, *labels).code == 0
     compare = ("annotators", "compare", "--project", project, "--json")
     (found,) = assay(*compare, "--publish", "--dry-run").json
-    assert (found["votes"], found["median_milliseconds"], found["compared"], found["records"]) == (420, 4_000, 21, 0)
+    assert (found["votes"], found["median_milliseconds"], found["compared"], found["records"]) == (840, 4_000, 21, 0)
     (first, *_) = found["pairs"]
-    assert (first["kind"], first["same"], first["shared"], len(first["confusion"])) == ("duplicate", 60, 60, 2)
+    assert (first["kind"], first["same"], first["shared"], len(first["confusion"])) == ("duplicate", 120, 120, 2)
     assert asyncio.run(said(topics, JUDGEMENTS.name)) == []
     for version in (1, 2):
         (found,) = assay(*compare, "--publish").json
@@ -93,6 +101,20 @@ def test_copies_are_found_and_recorded_for_the_rules(topics: str, assay: Assay, 
         pairs = {(key, data.other): (where, data) for where, key, data in recorded if isinstance(data, LikenessMeasured)}
         assert {(first["one"], first["other"]), (first["other"], first["one"])} <= pairs.keys()
         assert all(where == partition_of(key, PARTITIONS) for (key, _), (where, _) in pairs.items())
+
+
+def test_alpha_is_that_of_all_partitions(topics: str, assay: Assay, project: str, tmp_path: Path) -> None:
+    votes = votes_of_copies(tmp_path)
+    assert assay("import", votes, "--format", "crowd-csv", "--project", project, "--labels", "good=1,bad=0").code == 0
+    asyncio.run(_folded(topics))
+    whole, part = assay("annotators", "agreement", "--project", project, "--json").json
+    ratings = np.full((7, 120), np.nan)
+    for line in votes.read_text().splitlines()[1:]:
+        _, task, worker, label, _ = line.split(",")
+        ratings[int(worker[1:]), int(task[1:])] = int(label)
+    assert whole["alpha"] == pytest.approx(krippendorff.alpha(ratings, level_of_measurement="nominal"), abs=1e-9)
+    assert (whole["slice"], whole["subjects"], whole["votes"]) == (None, 120, 840)
+    assert {**part, "slice": None} == whole
 
 
 def test_enrolment_is_recorded_unless_it_is_dry(topics: str, assay: Assay) -> None:
