@@ -9,7 +9,7 @@ from infra.kafka.reading import ends, records
 from infra.settings import Settings
 from infra.wiring import bootstrap
 from schemas.topics import EVENTS
-from streams.preferences import CHOICES, Comparison, comparisons
+from streams.preferences import CHOICES, Comparison, comparisons, leaning
 from streams.projection import AnyState
 from streams.rankings import Model, Ranked, Sides, duels, rank, sides
 from streams.review import REVIEW
@@ -19,14 +19,17 @@ Watch = Callable[[int, int], None]
 
 
 class Request(NamedTuple):
-    """What to rank: writers, or completions; of one project or of all; of one prompt or of all; `votes`: by every live choice
-    instead of by what comparisons were decided to."""
+    """What to rank: writers, or completions; of one project or of all; of one prompt or of all.
+
+    By what comparisons were decided to; or, with `votes`, by every live choice; or by what annotators said of one criterion.
+    """
 
     by: By = "writer"
     project: str | None = None
     prompt: str | None = None
     model: Model = "bradley-terry"
     votes: bool = False
+    criterion: str | None = None
 
 
 class Found(NamedTuple):
@@ -65,7 +68,7 @@ def found(states: Iterable[AnyState], request: Request) -> Found:
     chosen = [row for state in states for _, row in comparisons(state) if _is_asked_for(row, request)]
     names = _names(states, chosen, request.by)
     known = [row for row in chosen if row.left in names and row.right in names]
-    said = ((names[row.left], names[row.right], choice) for row in known for choice in _choices(row, request.votes))
+    said = ((names[row.left], names[row.right], choice) for row in known for choice in _choices(row, request))
     outcomes = Counter(row.decision.choice if row.decision else "open" for row in chosen)
     people = sides((one.annotator, one.choice) for row in chosen for one in row.preferences)
     return Found(rank(duels(said), request.model), dict(sorted(outcomes.items())), len(chosen) - len(known), list(people))
@@ -83,8 +86,10 @@ def _names(states: Iterable[AnyState], chosen: Iterable[Comparison], by: By) -> 
     return {key: row.writer for state in states for key, row in state.rows.items() if key in completions and row.revision}
 
 
-def _choices(row: Comparison, votes: bool) -> Iterator[str]:
-    if votes:
+def _choices(row: Comparison, request: Request) -> Iterator[str]:
+    if request.criterion is not None:
+        yield from (said for one in row.preferences if (said := leaning(one, request.criterion)) is not None)
+    elif request.votes:
         yield from (one.choice for one in row.preferences)
     elif row.decision is not None and row.decision.choice in CHOICES:
         yield row.decision.choice

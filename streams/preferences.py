@@ -166,13 +166,19 @@ def _unclear(row: Comparison, policy: Policy, found: Scores) -> tuple[str, str]:
 
 def leanings(row: Comparison, criterion: str) -> tuple[int, int]:
     """How many annotators find the left completion better by this criterion, and how many the right."""
-    found = [lean(preference, criterion) for preference in row.preferences]
-    return sum(one > 0 for one in found), sum(one < 0 for one in found)
+    found = [leaning(preference, criterion) for preference in row.preferences]
+    return found.count("left"), found.count("right")
 
 
-def lean(preference: Preference, criterion: str) -> int:
-    """The sum of one annotator's scores for a criterion and what is under it: `harmless/bias` counts into `harmless`."""
-    return sum(score for name, score in preference.criteria if name == criterion or name.startswith(f"{criterion}/"))
+def leaning(preference: Preference, criterion: str) -> str | None:
+    """Which of CHOICES an annotator's scores for a criterion add up to; None where there are none.
+
+    What is under a criterion counts into it, as `harmless/bias` into `harmless`.
+    """
+    said = [score for name, score in preference.criteria if name == criterion or name.startswith(f"{criterion}/")]
+    if not said:
+        return None
+    return "left" if sum(said) > 0 else "right" if sum(said) < 0 else "tie"
 
 
 def decided(row: Comparison, rules: Rules, offset: int, may_turn: bool) -> Comparison:

@@ -21,6 +21,7 @@ def ranking(
         Model, Parameter(help="bradley-terry: a tie is half a win each; davidson: ties have a likelihood.")
     ] = "bradley-terry",
     votes: Annotated[bool, Parameter(negative="", help="Count every choice, not what each comparison was decided to.")] = False,
+    criterion: Annotated[str | None, Parameter(help="What annotators said of this criterion, such as harmless.")] = None,
     json: Json = False,
 ) -> None:
     """Rank writers (models, too) or completions by the comparisons in the log, with 95 % intervals.
@@ -31,13 +32,20 @@ def ranking(
 
     Examples:
         assay ranking --project pandalm
+        assay ranking --project poems --criterion harmless
         assay ranking --by completion --prompt pandalm-0a1b2c3d4e5f6071 --votes --json
     """
     with progress(json) as bars:
         task = bars.add_task("read the log", total=None)
-        request = Request(by, project, prompt, model, votes)
+        request = Request(by, project, prompt, model, votes, criterion)
         found = rankings.ranking(settings(), request, lambda done, total: bars.update(task, completed=done, total=total))
-    about = {"by": by, "project": project, "prompt": prompt, "model": model, "of": "votes" if votes else "decisions"}
+    about = {
+        "by": by,
+        "project": project,
+        "prompt": prompt,
+        "model": model,
+        "of": criterion or ("votes" if votes else "decisions"),
+    }
     items = [{**one._asdict(), "n": one.n} for one in found.items]
     position = [one._asdict() for one in found.position]
     told = {**about, "comparisons": found.comparisons, "left_out": found.left_out, "items": items, "position": position}

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from schemas.catalogue import TYPE_OF
-from schemas.events import EVENT, ComparisonOffered, PreferenceCast, SubmissionEdited, SubmissionReceived, VoteCast
+from schemas.events import EVENT, ComparisonOffered, Criterion, PreferenceCast, SubmissionEdited, SubmissionReceived, VoteCast
 from schemas.identity import event_id
 from schemas.wire import encode
 from schemas.words import Frozen
@@ -52,7 +52,12 @@ def approved(*texts: tuple[str, Frozen]) -> list[tuple[str, Frozen]]:
 def compared(subject: str, prompt: str, left: str, right: str, *choices: str, project: str = "p") -> list[tuple[str, Frozen]]:
     """A comparison, and choices by as many people; two equal ones decide under the default policy."""
     offered = ComparisonOffered(project=project, slice="en/general/chat", prompt=prompt, left=left, right=right)
-    cast = [PreferenceCast(annotator=f"v-{at}", choice=choice) for at, choice in enumerate(choices)]  # type: ignore[arg-type]
+    # Whatever is preferred overall, the right one does less harm.
+    criteria = (Criterion(name="harmless/bias", score=-1),)
+    cast = [
+        PreferenceCast(annotator=f"v-{at}", choice=choice, criteria=criteria)  # type: ignore[arg-type]
+        for at, choice in enumerate(choices)
+    ]
     return [(subject, offered), *((subject, one) for one in cast)]
 
 

@@ -69,6 +69,13 @@ def test_choices_instead_of_decisions_and_one_prompt(world: Settings) -> None:
     assert rankings.ranking(world, Request(project="none")).items == []
 
 
+def test_one_criterion_with_what_is_under_it(world: Settings) -> None:
+    """In the open comparison the sides are swapped."""
+    found = rankings.ranking(world, Request(project="p", criterion="harmless"))
+    assert [(one.item, one.wins, one.losses) for one in found.items] == [("w-b", 24, 1), ("w-a", 1, 24)]
+    assert rankings.ranking(world, Request(project="p", criterion="helpful")).items == []
+
+
 def test_groups_by_completion_are_the_prompts(world: Settings) -> None:
     found = rankings.ranking(world, Request(by="completion"))
     assert len({one.group for one in found.items}) == PROMPTS
