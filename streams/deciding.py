@@ -35,7 +35,7 @@ def decide(row: Row, rules: Rules, offset: int, may_turn: bool, credit_unsure: b
         return
     scores = row.scores
     lead = scores.index(max(scores))
-    if is_sure(scores, lead, rules.needed[lead], temperature_permille(rules, live)):
+    if is_sure(scores, lead, rules.needed[lead], rules.temperature + rules.per_vote * (live - 1)):
         _decided(row, rules, offset, "approved" if rules.approves[lead] else "rejected", "confidence")
     elif live >= rules.policy.overlap_max:
         _decided(row, rules, offset, "escalated", "overlap_max")

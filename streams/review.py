@@ -20,14 +20,13 @@ from streams.projection import Effect, Json, Record, Refusal, State, Step, maker
 from streams.standing import (
     NOTHING,
     Change,
+    Said,
     Standing,
     difference,
-    golden_now,
     is_rechecked,
     of_vote,
     reopened,
     requested,
-    said,
     standing,
     standing_as,
     submitted,
@@ -298,29 +297,21 @@ def _settled(change: Change) -> list[Effect]:
 def _first_vote(state: ReviewState, key: str, record: Record, row: Row, data: e.VoteCast) -> list[Effect]:
     """A voter's first vote on the row, as nearly every event is one: only what a vote can change is looked at."""
     rules = state.control.rules.get(row.project) or rules_in(state, row.project)
-    vote, before = _vote(record, data), said(row)
+    vote, verdict, label, credits, unsure_votes = _vote(record, data), row.verdict, row.label, row.credits, row.unsure_votes
     row.votes[vote.voter] = vote
-    _weigh_one(row, rules, vote)
-    decide(row, rules, record.offset, row.verdict is not None and _may_turn(key, row, rules))
-    if row.verdict != before.verdict or row.label != before.label or row.credits is not before.credits:
-        told = standing_as(row, before, len(row.votes) - 1)
-        return difference(Change(key, row, rules, row.revision, told, standing(row), "voted"))
-    golden = golden_now(row)
-    judged = [] if not row.credits and golden is None else of_vote(key, row, standing(row), vote)
-    if row.unsure_votes and row.unsure_votes != before.unsure_votes:
-        return [requested(key, row, rules), *judged]
-    return judged
-
-
-def _weigh_one(row: Row, rules: Rules, vote: Vote) -> None:
-    """Add one more vote to the row's scores."""
     if row.weighed != rules.weighed:
         weigh(row, rules)
-        return
-    voted = rules.places.get(vote.label)
-    if voted is not None and counts(row, vote):
+    elif counts(row, vote) and (voted := rules.places.get(vote.label)) is not None:
         row.live += 1
         row.scores = tuple(map(add, row.scores, rules.weights.get(vote.voter, rules.default)[voted]))
+    decide(row, rules, record.offset, verdict is not None and _may_turn(key, row, rules))
+    if row.credits is not credits or row.verdict != verdict or row.label != label:
+        told = standing_as(row, Said(verdict, label, credits, unsure_votes), len(row.votes) - 1)
+        return difference(Change(key, row, rules, row.revision, told, standing(row), "voted"))
+    judged = [] if not credits and row.golden is None else of_vote(key, row, standing(row), vote)
+    if row.unsure_votes and row.unsure_votes != unsure_votes:
+        return [requested(key, row, rules), *judged]
+    return judged
 
 
 # --- control records ---------------------------------------------------------------------------
