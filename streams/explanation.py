@@ -36,6 +36,7 @@ def account(row: Row, rules: Rules) -> Json:
     policy = rules.policy
     return {
         "revision": row.revision,
+        "withdrawn": bool(row.withdrawn),
         "policy": {
             "version": rules.version,
             "overlap_min": policy.overlap_min,
@@ -138,7 +139,7 @@ def _by_label(named: Mapping[str, int], labels: Iterable[str]) -> Scores:
 
 def _row(said: Json) -> Row:
     row = Row()
-    row.revision, row.floor = said["revision"], said["floor"]
+    row.revision, row.floor, row.withdrawn = said["revision"], said["floor"], int(said["withdrawn"])
     for one in said["votes"]:
         row.votes[one["voter"]] = made_vote((one["voter"], one["label"], row.revision, one["offset"], 0, None))
     return row
@@ -198,6 +199,8 @@ def in_words(said: Json, where: str = "") -> str:
     votes = len(said["votes"])
     for_it = sum(vote["label"] == decision["label"] for vote in said["votes"])
     sure = f"probability {decision['confidence_permille'] / 1000:.3f}"
+    if said["withdrawn"]:
+        return "Withdrawn: no votes decide it any more."
     if decision["verdict"] is None:
         if votes < policy["overlap_min"]:
             return f"Waiting: {votes} of at least {policy['overlap_min']} votes (policy {policy['version']})."

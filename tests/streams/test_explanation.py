@@ -66,6 +66,12 @@ def test_waiting_says_how_many_are_missing_and_how_sure_it_is() -> None:
     assert unsure["decision"] is None
 
 
+def test_what_was_withdrawn_is_decided_by_nobody() -> None:
+    found = told([*OPEN, *votes("good"), ("withdraw", "s-1"), ("vote", "s-1", "ben", "good", 1)])
+    assert (found["state"], found["words"]) == ("withdrawn", "Withdrawn: no votes decide it any more.")
+    assert found["reproduced"]
+
+
 def test_votes_that_do_not_count_are_shown_with_the_reason() -> None:
     found = told(
         [*OPEN, ("vote", "s-1", "writer", "good", 1), *votes("good"), ("edit", "s-1", 2), ("vote", "s-1", "ben", "bad", 2)]
