@@ -52,7 +52,7 @@ def taken(port: int, name: str) -> AssayError:
         f"the port of {name} is in use",
         where=f"{HOST}:{port}",
         got=_listener(port),
-        hint="stop that process, or choose another port: ASSAY_CLICKHOUSE__PORT=0 or ASSAY_KAFKA__PORT=0 picks a free one",
+        hint="stop that process, or choose another port; 0 for ASSAY_CLICKHOUSE__PORT, _KAFKA__PORT, _HTTP__PORT picks one",
     )
 
 

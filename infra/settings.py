@@ -52,6 +52,19 @@ class ClickHouse(Group):
     max_memory_bytes: int = Field(1 << 30, ge=1 << 26, description="most memory that one query may use")
 
 
+class Http(Group):
+    port: Port = Field(0, description="port of Assay's HTTP interface; 0 picks a free one and remembers it")
+
+
+class Queue(Group):
+    patience_seconds: int = Field(
+        600, ge=0, le=604_800, description="what waited for so long also goes to those who are served last"
+    )
+    slice_targets: str = Field(
+        "", description="approved texts wanted by slice, as en/poetry/haiku=500,...; the emptiest come first"
+    )
+
+
 class Worker(WorkerOptions):
     processes: int = Field(1, ge=1, le=256, description="worker processes that `assay up` starts")
 
@@ -72,6 +85,8 @@ class Settings(BaseModel):
     data_dir: Place = Field(Path(".assay"), description="folder of all data, logs, pids and ports", validate_default=True)
     kafka: Kafka = Field(Kafka(), description="the log")
     clickhouse: ClickHouse = Field(ClickHouse(), description="the analytics store")
+    http: Http = Field(Http(), description="the HTTP interface")
+    queue: Queue = Field(Queue(), description="who is handed what")
     worker: Worker = Field(Worker(), description="the agents")
     skills: Skills = Field(Skills(), description="the estimator of voters' skills")
     models: Models = Field(Models(), description="the models on disk")

@@ -20,7 +20,8 @@ def parts(settings: Settings, *, skills: bool = True) -> tuple[Part, ...]:
     # By itself, since it brings in a model and must not hold up the folds.
     analysis = command("analysis", ["worker"], env | ANALYSIS | _health(settings, count))
     estimator = (command("skills", ["skills"], env),) if skills else ()
-    ours = (*workers, analysis, *estimator, command("serve", ["serve"], env))
+    desk = command("desk", ["queue", "serve"], env)
+    ours = (*workers, analysis, *estimator, command("serve", ["serve"], env), desk)
     if settings.kafka.brokers or Broker(settings).record():
         return ours
     return (broker(settings), *ours)

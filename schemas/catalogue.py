@@ -25,6 +25,7 @@ TOPICS_OF: dict[type[Frozen], tuple[Topic, ...]] = {
     e.SubmissionRuled: _SUBJECT,
     e.SubmissionReopened: _SUBJECT,
     e.AnnotatorEnrolled: (t.ANNOTATORS,),
+    e.DeskOpened: (t.ASSIGNMENTS,),
     e.LeaseGranted: (t.ASSIGNMENTS,),
     e.LeaseEnded: (t.ASSIGNMENTS,),
     e.AuthorErased: _SUBJECT,

@@ -177,9 +177,19 @@ class AnnotatorEnrolled(Frozen):
 # --- who was handed what -----------------------------------------------------------------------
 
 
+class DeskOpened(Frozen):
+    """From here on this desk alone hands out work: leases of desks before it do not count behind this record.
+
+    One copy stands in each partition; the event's id is the desk's. Of two with one generation the greater id counts.
+    """
+
+    generation: Version
+
+
 class LeaseGranted(Frozen):
     """A person was handed a subject to work on until a time; the event's id is the lease's."""
 
+    desk: EventId
     project: Project
     annotator: AnnotatorId
     revision: Revision
@@ -190,6 +200,7 @@ class LeaseGranted(Frozen):
 class LeaseEnded(Frozen):
     """A lease holds no longer: the work came in, was given back, took too long, or is not wanted any more."""
 
+    desk: EventId
     project: Project
     annotator: AnnotatorId
     lease: EventId
@@ -538,6 +549,7 @@ AnyEvent = Annotated[
     | Event[Literal["assay.SubmissionRuled.v1"], SubmissionRuled]
     | Event[Literal["assay.SubmissionReopened.v1"], SubmissionReopened]
     | Event[Literal["assay.AnnotatorEnrolled.v1"], AnnotatorEnrolled]
+    | Event[Literal["assay.DeskOpened.v1"], DeskOpened]
     | Event[Literal["assay.LeaseGranted.v1"], LeaseGranted]
     | Event[Literal["assay.LeaseEnded.v1"], LeaseEnded]
     | Event[Literal["assay.AuthorErased.v1"], AuthorErased]

@@ -151,6 +151,31 @@ def preferences(
     return _told(measure(data, orders, seed, _say), json)
 
 
+def assignment(
+    *,
+    clients: Annotated[int, Parameter(validator=Number(gte=1), help="Clients that ask at the same time.")] = 16,
+    subjects: Positive = 20_000,
+    voters: Annotated[int, Parameter(validator=Number(gte=20), help="People; the clients act for all of them.")] = 200,
+    seconds: Annotated[float, Parameter(validator=Number(gte=3), help="For how long in peace, and again under faults.")] = 20.0,
+    think_ms: Annotated[int, Parameter(validator=Number(gte=0), help="Between two requests of one client, on average.")] = 20,
+    seed: int = 1,
+    json: Json = False,
+) -> Exit:
+    """Let clients ask for work at once, vote, die, release and retry; kill the desk; then check the log.
+
+    It starts a broker of its own. The exit code is 0 where nobody was handed their own text or one text twice, no text
+    went to more people than it wanted, and the 99th percentile of the answers is within its bar.
+    Example: assay bench assignment --seconds 10 --json
+    """
+    from infra.bench.assignment import Told, measure
+    from infra.bench.rig import alone
+
+    told = Told(clients, subjects, voters, seconds, think_ms, seed)
+    with alone(settings()) as own:
+        found = asyncio.run(measure(own, told, _say))
+    return _told(found, json)
+
+
 def growth(
     *,
     events: Positive = 100_000,

@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -20,6 +19,7 @@ from infra.clickhouse import migrate
 from infra.clickhouse.engine import GATEWAY, Embedded, Server, announced, open_store
 from infra.clickhouse.gateway import Gateway
 from infra.clickhouse.sink import Sink
+from infra.http.serving import Uvicorn, listening_on, stopped_by_signals
 from infra.kafka.topics import ensure_topics
 from infra.settings import Settings
 
@@ -55,9 +55,9 @@ async def _serve_open(settings: Settings, store: Embedded | Server, bootstrap: s
             app = gateway.app
         port = ports.choose(settings.data_dir, GATEWAY, settings.clickhouse.port)
         stop = asyncio.Event()
-        closing.enter_context(_stopped_by_signals(stop))
-        server = _Uvicorn(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS, lifespan="off"))
-        listening = closing.enter_context(_socket(port))
+        closing.enter_context(stopped_by_signals(stop))
+        server = Uvicorn(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS, lifespan="off"))
+        listening = closing.enter_context(listening_on(port, GATEWAY))
         await _run(sink, server, listening, stop, lambda: _announce(settings, closing, port, say, where))
 
 
@@ -67,7 +67,7 @@ def _announce(settings: Settings, closing: contextlib.ExitStack, port: int, say:
     say(f"ready: sink to {where.rpartition('@')[2]}, status on {at}" if where else f"ready: ClickHouse on {at}")
 
 
-async def _run(sink: Sink, server: "_Uvicorn", listening: socket.socket, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+async def _run(sink: Sink, server: Uvicorn, listening: socket.socket, stop: asyncio.Event, ready: Callable[[], None]) -> None:
     stored = asyncio.create_task(sink.run(stop), name="sink")
     served = asyncio.create_task(server.serve([listening]), name="gateway")
     waiting = asyncio.create_task(_when_ready(sink, server, ready), name="ready")
@@ -85,42 +85,11 @@ async def _run(sink: Sink, server: "_Uvicorn", listening: socket.socket, stop: a
             raise result
 
 
-async def _when_ready(sink: Sink, server: "_Uvicorn", ready: Callable[[], None]) -> None:
+async def _when_ready(sink: Sink, server: Uvicorn, ready: Callable[[], None]) -> None:
     await sink.started.wait()
     while not server.started:  # noqa: ASYNC110  # uvicorn has a flag and no event
         await asyncio.sleep(0.02)
     ready()
-
-
-class _Uvicorn(uvicorn.Server):
-    """uvicorn without its signal handlers: one place decides when this process ends."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-@contextlib.contextmanager
-def _stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
-@contextlib.contextmanager
-def _socket(port: int) -> Iterator[socket.socket]:
-    with socket.socket() as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((ports.HOST, port))
-        except OSError as error:
-            raise ports.taken(port, GATEWAY) from error
-        yield listening
 
 
 def _status_app(status: Callable[[], dict[str, Any]]) -> Starlette:

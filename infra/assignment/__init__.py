@@ -1,0 +1,1 @@
+"""The desk: hands work out, and writes who has what into the log."""

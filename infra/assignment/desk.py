@@ -1,0 +1,252 @@
+"""The desk: reads the log, hands out leases, and ends them. Of all desks on one log the last that was opened counts."""
+
+import asyncio
+import heapq
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from aiokafka import TopicPartition
+
+from agents.clients import Consumer, new_consumer, new_producer
+from infra.assignment.ledger import Ledger, NotReady, event_of, new_id, utc_now
+from infra.assignment.texts import Texts
+from infra.errors import AssayError, Exit
+from schemas import events as e
+from schemas.identity import unix_milliseconds
+from schemas.topics import ANNOTATORS, ASSIGNMENTS, EVENTS, VERDICTS
+from schemas.wire import TooNew, Undecodable
+from streams.assignable import Lease
+from streams.assignment import Ask, Assignment, Choice, Nothing, drawn, lease_of
+from streams.projection import Record, record_of
+
+READ = (EVENTS, VERDICTS, ANNOTATORS, ASSIGNMENTS)
+#: Records taken in between two turns of everything else.
+AT_ONCE = 500
+#: A vote that was cast in time is read before its lease expires.
+GRACE_MS = 2_000
+EXPIRY_SECONDS = 0.25
+#: Open leases of one person, whose work may be on its way for all but twenty.
+MOST_HELD = 40
+
+Clock = Callable[[], datetime]
+
+
+class Fenced(AssayError):
+    """Another desk was opened on the same log."""
+
+    def __init__(self, generation: int) -> None:
+        hint = "one desk serves a log: stop this one, or the other and then start this again"
+        super().__init__("another desk took over", got=f"generation {generation}", hint=hint, exit_code=Exit.FENCED)
+
+
+class Handed(NamedTuple):
+    """The leases that somebody has now, and why they are not as many as were asked for."""
+
+    leases: list[Lease]
+    why: Nothing | None
+
+
+class Desk:
+    """One desk, from `run` to its end."""
+
+    def __init__(self, brokers: str, patience_ms: int = 600_000, clock: Clock = utc_now) -> None:
+        self.id = new_id()
+        self.generation = 0
+        self.state = Assignment(patience_ms)
+        self.texts = Texts()
+        self.ready = asyncio.Event()
+        self.have = self.need = 0
+        self._brokers = brokers
+        self._clock = clock
+        self._expiries: list[tuple[int, str]] = []
+        self._ledger: Ledger | None = None
+
+    @property
+    def now_ms(self) -> int:
+        return unix_milliseconds(self._clock())
+
+    def report(self) -> dict[str, Any]:
+        state = "ready" if self.ready.is_set() else "catching up"
+        about = {"desk": self.id, "generation": self.generation, "subjects": len(self.state.subjects)}
+        return {"state": state, "have": self.have, "need": self.need, "leases": len(self.state.leases), **about}
+
+    # --- what is asked of it -------------------------------------------------------------------
+
+    async def next(self, ask: Ask, count: int = 1, done: Collection[str] = ()) -> Handed:
+        """`count` leases for this person: those that they have, and new ones. `done` names leases whose work is on its
+        way: they are not given again. Asking twice gives the same; returns once all of it stands in the log."""
+        ledger = self._serving()
+        held = [lease for lease in self.state.held_by(ask) if lease.id not in done][:count]
+        why: Nothing | None = None
+        waiting = []
+        while len(held) < count and why is None:
+            found = self._grant(ask)
+            if isinstance(found, str):
+                why = found
+            else:
+                lease, event = found
+                held.append(lease)
+                waiting.append(ledger.add(event))
+        await asyncio.gather(*waiting, *(ledger.settled(lease.id, lease.subject) for lease in held))
+        return Handed(held, why)
+
+    def _grant(self, ask: Ask) -> tuple[Lease, e.AnyEvent] | Nothing:
+        """A new lease, which counts here from now on, as the event that will say so."""
+        if self.state.open_leases(ask.annotator) >= MOST_HELD:
+            return "too_many"
+        id_, now = new_id(), self._clock()
+        choice = self.state.choose(ask, drawn(self.id, id_), unix_milliseconds(now))
+        if not isinstance(choice, Choice):
+            return choice
+        data = e.LeaseGranted(
+            desk=self.id,
+            project=choice.project,
+            annotator=ask.annotator,
+            revision=choice.revision,
+            serves=choice.serves,
+            until=now + timedelta(milliseconds=choice.lease_ms),
+        )
+        lease = lease_of(id_, choice.subject, data)
+        self._took(lease)
+        return lease, event_of(id_, choice.subject, now, data)
+
+    async def release(self, lease_id: str) -> bool:
+        """Give a lease back; False where there is no such open lease."""
+        self._serving()
+        lease = self.state.leases.get(lease_id)
+        if lease is None:
+            return False
+        await self._end(lease, "released")
+        return True
+
+    def _serving(self) -> Ledger:
+        if self._ledger is None or not self.ready.is_set():
+            raise NotReady
+        return self._ledger
+
+    def _took(self, lease: Lease) -> None:
+        self.state.grant(lease)
+        heapq.heappush(self._expiries, (lease.until_ms, lease.id))
+
+    def _end(self, lease: Lease, reason: str) -> "asyncio.Future[None]":
+        now = self._clock()
+        self.state.end(lease.id, reason, unix_milliseconds(now))
+        about: dict[str, Any] = {"project": lease.project, "annotator": lease.annotator, "lease": lease.id, "reason": reason}
+        return self._serving().add(event_of(new_id(), lease.subject, now, e.LeaseEnded(desk=self.id, **about)))
+
+    # --- the log -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until it is cancelled, or fenced, or the log fails it: then raises why."""
+        producer, consumer = new_producer(self._brokers), new_consumer(self._brokers)
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await producer.start()
+            await consumer.start()
+            ends = await _assigned(consumer)
+            await self._catch_up(consumer, ends)
+            self._ledger = Ledger(producer, len(await producer.partitions_for(ASSIGNMENTS.name)))
+            works = (self._ledger.run(), self._tail(consumer), self._open(self._ledger), self._expire())
+            tasks = [asyncio.create_task(work) for work in works]
+            await _until_one_fails(tasks)
+        finally:
+            self.ready.clear()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if self._ledger is not None:
+                self._ledger.abandon()
+            await consumer.stop()
+            await producer.stop()
+
+    async def _catch_up(self, consumer: Consumer, ends: dict[TopicPartition, int]) -> None:
+        self.need = sum(ends.values())
+        behind = {place for place, end in ends.items() if end}
+        while behind:
+            await self._take(consumer)
+            at = {place: await consumer.position(place) for place in ends}
+            self.have = sum(min(at[place], end) for place, end in ends.items())
+            behind = {place for place in behind if at[place] < ends[place]}
+
+    async def _open(self, ledger: Ledger) -> None:
+        """Make this the desk that counts, in every partition; then serve."""
+        self.generation = 1 + max((generation for generation, _ in self.state.desks.values()), default=0)
+        opened = event_of(self.id, "desk", self._clock(), e.DeskOpened(generation=self.generation))
+        await asyncio.gather(*(ledger.add(opened, partition) for partition in range(ledger.partitions)))
+        # What earlier desks granted up to here counts, and nothing that they grant from now on.
+        self._expiries = [(lease.until_ms, lease.id) for lease in self.state.leases.values()]
+        heapq.heapify(self._expiries)
+        self.ready.set()
+        self._close_what_is_over()
+
+    async def _tail(self, consumer: Consumer) -> None:
+        while True:
+            await self._take(consumer)
+            if self.ready.is_set():
+                self._close_what_is_over()
+
+    async def _take(self, consumer: Consumer) -> None:
+        """Everything that was fetched, or a part where it is much: only then is all of it fetched at once again."""
+        for place, raws in (await consumer.getmany(timeout_ms=500)).items():
+            for number, raw in enumerate(raws):
+                self._read(place.topic, raw)
+                if number % AT_ONCE == AT_ONCE - 1:
+                    await asyncio.sleep(0)
+
+    def _read(self, topic: str, raw: Any) -> None:
+        try:
+            record = record_of(raw.partition, raw.offset, raw.value or b"")
+        except TooNew as error:
+            where, hint = f"{topic}/{raw.partition}@{raw.offset}", "upgrade Assay"
+            raise AssayError("a later version of Assay wrote this", where, error, hint, Exit.FAILED) from None
+        except Undecodable:
+            return
+        if topic == ASSIGNMENTS.name:
+            self._read_assignment(record)
+            return
+        self.state.apply(record)
+        if isinstance(record.event.data, e.SubmissionReceived | e.SubmissionEdited):
+            self._keep_text(record.event.subject, record.event.data)
+
+    def _read_assignment(self, record: Record) -> None:
+        if isinstance(record.event.data, e.DeskOpened):
+            self.state.apply(record)
+            if self.generation and self.state.desks[record.partition] > (self.generation, self.id):
+                raise Fenced(record.event.data.generation)
+        if self._ledger is None or not self._ledger.read(record.event.id, record.partition):
+            self.state.apply(record)
+
+    def _keep_text(self, subject: str, data: e.SubmissionReceived | e.SubmissionEdited) -> None:
+        revision = data.revision if isinstance(data, e.SubmissionEdited) else 1
+        if self.state.subjects[subject].revision == revision:
+            self.texts.put(subject, data.text)
+
+    def _close_what_is_over(self) -> None:
+        for lease, reason in self.state.endings():
+            self._end(lease, reason)
+
+    async def _expire(self) -> None:
+        await self.ready.wait()
+        while True:
+            late = self.now_ms - GRACE_MS
+            while self._expiries and self._expiries[0][0] < late:
+                lease = self.state.leases.get(heapq.heappop(self._expiries)[1])
+                if lease is not None:
+                    self._end(lease, "expired")
+            await asyncio.sleep(EXPIRY_SECONDS)
+
+
+async def _assigned(consumer: Consumer) -> dict[TopicPartition, int]:
+    """Give it every partition that a desk reads, from the beginning; where each ends now."""
+    places = [
+        TopicPartition(topic.name, number) for topic in READ for number in sorted(await consumer.partitions_for(topic.name))
+    ]
+    consumer.assign(places)
+    return await consumer.end_offsets(places)
+
+
+async def _until_one_fails(tasks: Iterable[asyncio.Task[None]]) -> None:
+    finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    for task in finished:
+        task.result()

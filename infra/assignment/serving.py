@@ -1,0 +1,64 @@
+"""The process of the desk: it reads the log, and answers HTTP from the start, with 503 until it has caught up."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import uvicorn
+
+from agents.collecting import spare_the_collector
+from infra import ports
+from infra.assignment.desk import Desk
+from infra.assignment.routes import queue_routes
+from infra.errors import AssayError
+from infra.http.application import application
+from infra.http.serving import Uvicorn, listening_on, stopped_by_signals
+from infra.kafka.topics import ensure_topics
+from infra.settings import Settings
+
+HTTP = "http interface"
+GRACE_SECONDS = 3
+Say = Callable[[str], None]
+
+
+async def serve(settings: Settings, bootstrap: str, say: Say) -> None:
+    """Serve until SIGTERM or Ctrl-C. Raises `infra.assignment.desk.Fenced` where another desk takes over, and what the log
+    refuses. `say` is called once, when work is handed out."""
+    await ensure_topics(bootstrap, settings)
+    desk = Desk(bootstrap, settings.queue.patience_seconds * 1_000)
+    app = application([queue_routes(desk, slice_targets(settings.queue.slice_targets))], desk.report)
+    port = ports.choose(settings.data_dir, HTTP, settings.http.port)
+    stop = asyncio.Event()
+    with stopped_by_signals(stop), listening_on(port, HTTP) as listening, contextlib.closing(desk.texts):
+        server = Uvicorn(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS, lifespan="off"))
+        spare_the_collector()
+        works = (desk.run(), server.serve([listening]), stop.wait())
+        tasks = [asyncio.create_task(work) for work in works]
+        saying = asyncio.create_task(_when_ready(desk, lambda: say(f"ready: http://{ports.HOST}:{port}/v1/queue")))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            server.should_exit = True
+            for task in (saying, tasks[0], tasks[2]):
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in ended:
+        if isinstance(result, Exception):
+            raise result
+
+
+async def _when_ready(desk: Desk, say: Callable[[], None]) -> None:
+    await desk.ready.wait()
+    say()
+
+
+def slice_targets(said: str) -> dict[str, int]:
+    """`en/poetry/haiku=500,de/legal/rewriting=200` as numbers by slice. Raises AssayError."""
+    found: dict[str, int] = {}
+    for part in filter(None, said.split(",")):
+        name, _, number = part.strip().partition("=")
+        if name.count("/") != 2 or not number.isdecimal():
+            hint = "write slice=number, with commas between: en/poetry/haiku=500,de/legal/rewriting=200"
+            raise AssayError("a slice's target cannot be read", where="queue.slice_targets", got=part, hint=hint)
+        found[name] = int(number)
+    return found

@@ -1,0 +1,1 @@
+"""Assay's own HTTP interface: one application, to which each part adds its routes."""
