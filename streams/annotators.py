@@ -43,6 +43,8 @@ from streams.rules import (
 from streams.tallies import RATES, Tally, add, counted_from, is_complete, pack_tally, take_back, trim, unpack_tally
 
 HOUR_MILLISECONDS = 3_600_000
+#: The last that `schemas.words.Hour` allows.
+LAST_HOUR = 10_000_000
 #: The tally of a project's comparisons stands under the project's name with this; no project's name has a slash.
 PREFERENCE = "/preference"
 
@@ -272,7 +274,7 @@ def _examine(case: _Case, rules: Iterable[str], reason: str) -> list[Effect]:
 def _flag(case: _Case, rule: str, finding: Finding, raised: int) -> Iterator[Effect]:
     """Nothing where the same flag stands already."""
     policy = case.rules.policy
-    expires = raised + policy.flag_hours if policy.flag_hours else None
+    expires = min(raised + policy.flag_hours, LAST_HOUR) if policy.flag_hours else None
     flag = [action_of(rule, policy), raised, expires]
     if case.tally.flags.get(rule) == flag:
         return

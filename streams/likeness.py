@@ -10,7 +10,7 @@ seem worse than they are, and so too much alike.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import combinations
+from itertools import combinations, islice
 from math import sqrt
 from statistics import NormalDist, median
 from typing import NamedTuple
@@ -116,8 +116,14 @@ class _Crowd:
         habits = sum(by_habit) / len(subjects)
         return Pair(
             one, other, len(subjects), same, expected, _z(same, [expected] * len(subjects)), habits, _z(same, by_habit), rows,
-            tuple(subject for subject in subjects if self.votes[subject][one] == self.votes[subject][other])[:MAX_EVIDENCE],
+self._evidence(one, other, subjects),
         )  # fmt: skip
+
+    def _evidence(self, one: str, other: str, subjects: list[str]) -> tuple[str, ...]:
+        """What both said the same of; not where a golden answer is known, of which nobody should learn."""
+        votes = self.votes
+        alike = (subject for subject in subjects if votes[subject][one] == votes[subject][other] and subject not in self.golden)
+        return tuple(islice(alike, MAX_EVIDENCE))
 
     def _without(self, voter: str, both: Mapping[str, str | None]) -> Confusion:
         """The voter's confusion, with what is right on shared subjects by those who are not of the pair."""

@@ -1,7 +1,7 @@
 """`assay bench flags`: simulated voters answer golden tasks; the real fold says whom the policy restricts, and when.
 
 Every voter is right with a fixed probability, and is looked at after each answer until a flag rises. The false alarms are those
-at the accuracy that a good voter has; the bars are those of facts/verdicts.md, goals.
+at the accuracy that a good voter has. `tests/streams/test_rules.py` has the same exactly; docs/annotators.md says what follows.
 """
 
 import random

@@ -70,7 +70,8 @@ def test_nobody_of_that_name(judged: str, assay: Assay) -> None:
 
 
 def votes_of_copies(folder: Path) -> Path:
-    """A hundred and twenty tasks, six voters who are right with .8, and one who votes as the first does; all in four or five seconds."""
+    """A hundred and twenty tasks, six voters who are right with .8, and one who votes as the first does; all in four or five
+    seconds."""
     chance = random.Random(4)
     lines, gold = ["seq,task,worker,label,seconds"], ["task,gold"]
     for task in range(120):

@@ -293,3 +293,10 @@ def test_cleared_flags_say_by_what_counts() -> None:
     (cleared,) = world.tick(360)
     assert isinstance(cleared, AnnotatorCleared)
     assert (cleared.against, cleared.total, cleared.limit_permille, cleared.task) == (10, 10, 300, "review")
+
+
+def test_a_flag_of_the_last_hours_there_are_expires_in_the_last() -> None:
+    world = World()
+    world.hour = 10_000_000 - START_HOUR
+    (flag,) = world.judge("golden_wrong", times=10)
+    assert flag.expires_hour == 10_000_000

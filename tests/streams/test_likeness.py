@@ -34,7 +34,7 @@ def test_copies_and_constant_answers_are_told_apart(known: bool, seed: int) -> N
     assert {pair for pair, kind in kinds.items() if kind == "duplicate"} == {("copier", HONEST[0])}
     assert {pair for pair, kind in kinds.items() if kind == "constant"} == {("always-good", "nearly-always")}
     copied = next(pair for pair in found if pair.one == "copier" and pair.other == HONEST[0])
-    assert (copied.same, copied.shared, len(copied.subjects)) == (200, 200, 20)
+    assert (copied.same, copied.shared, len(copied.subjects)) == (200, 200, 0 if known else 20)
     assert copied.expected == pytest.approx(0.68, abs=0.06 if known else 0.1), (
         "two who are right with .8 agree on .8 x .8 + .2 x .2"
     )
