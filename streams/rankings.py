@@ -258,10 +258,11 @@ class Online:
     """Gaussian strengths that every choice moves, and none is looked at twice (facts/verdicts.md, formula 9).
 
     The formula has a variance for each item; here the whole covariance is kept, at n^2 steps a choice. So what is learnt of one
-    item moves those that it was compared with before, the order of choices hardly matters, and differences have errors.
+    item moves those that it was compared with before, the order of choices matters little, and differences have errors. It
+    is an approximation: an item that wins nearly always lags behind. Counts by pair and `rank` are exact at any time.
     """
 
-    def __init__(self, prior_deviation: float = 1.0) -> None:
+    def __init__(self, prior_deviation: float = 3.0) -> None:
         """`prior_deviation`: of a strength before any choice, in nats."""
         self._prior = prior_deviation**2
         self._places: dict[str, int] = {}

@@ -162,9 +162,9 @@ def test_online_strengths_end_near_the_batch_in_any_order() -> None:
 
 
 def test_a_choice_that_counts_nothing_moves_nothing() -> None:
-    online = Online()
+    online = Online(prior_deviation=3.0)
     online.take("a", "b", 1.0, weight=0.0)
-    assert online.strengths() == {"a": (0.0, sqrt(0.5)), "b": (0.0, sqrt(0.5))}
+    assert online.strengths() == {name: (0.0, pytest.approx(3 * sqrt(0.5))) for name in ("a", "b")}
     assert Online().strengths() == {}
 
 
