@@ -10,6 +10,7 @@ from infra.importing.lines import Line, Problem
 from infra.importing.oasst import oasst
 from infra.importing.pandalm import pandalm
 from infra.importing.self_instruct import self_instruct
+from infra.importing.squality import squality
 
 Adapter = Callable[[Iterable[Line | Problem], Options], Iterator[Found]]
 
@@ -30,5 +31,6 @@ FORMATS = (
     Format("oasst", oasst, "oasst", "OpenAssistant's message trees, one JSON tree a line"),
     Format("pandalm", pandalm, "pandalm", "PandaLM's test set: two responses side by side and their annotators' choices"),
     Format("self-instruct", self_instruct, "self-instruct", "Self-Instruct's seed tasks, user instructions, predictions"),
+    Format("squality", squality, "squality", "SQuALITY's answers and their ranks, one JSON passage a line"),
 )
 FORMAT_BY_NAME = {format_.name: format_ for format_ in FORMATS}
