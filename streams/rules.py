@@ -88,7 +88,11 @@ def action_of(rule: str, policy: Policy) -> str:
 def is_suspect(rate: str, tally: Tally, rules: Rules) -> bool:
     """Whether the rule of this rate, or with disagreement the one of constant answers, might hold where no flag stands. Nearly
     nobody is, so that this is all that most judgements cost."""
-    against, total = rate_counts(tally, rate)
+    if tally.since:
+        return True
+    worse, better = RATES[rate]
+    against = tally.counts[worse]
+    total = against + tally.counts[better]
     limit, minimum = rules.limits[rate]
     if total >= minimum and 1000 * against > limit * total:
         return True
