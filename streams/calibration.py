@@ -4,6 +4,7 @@ Votes on one text err together: what is hard for one voter is hard for the next.
 effect 1 + r (n - 1) of Kish (1965), and the temperature of a score grows with its votes: T = base + per_vote (n - 1).
 """
 
+from math import log
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from streams.golden import Indices
 
 #: Golden answers from which a temperature is fitted.
 ENOUGH = 50
-#: Weight of the default in the fit, in answers' worth of squared distance.
+#: Pull of the default in the fit: a hundred answers with few errors among them must not make everything certain.
 CAUTION = 1.0
 BINS = 10
 
@@ -26,8 +27,9 @@ class Temperature(NamedTuple):
 
 
 #: Until golden answers say better.
-DEFAULT = Temperature(1.0, 0.2)
-_CANDIDATES = [Temperature(1.0, step / 20) for step in range(41)]
+DEFAULT = Temperature(1.0, 0.3)
+STEP = 0.05
+_CANDIDATES = [Temperature(1.0, step * STEP) for step in range(41)]
 
 
 def at(temperature: Temperature, votes: Indices) -> Floats:
@@ -55,7 +57,7 @@ def fitted(scores: Floats, votes: Indices, truth: Indices) -> Temperature:
 
     def cost(candidate: Temperature) -> float:
         loss = log_losses(probabilities(scores, at(candidate, votes)), truth).sum()
-        return float(loss + CAUTION * (candidate.per_vote - DEFAULT.per_vote) ** 2)
+        return float(loss) + CAUTION * log((candidate.per_vote + STEP) / (DEFAULT.per_vote + STEP)) ** 2
 
     return min(_CANDIDATES, key=cost)
 

@@ -141,7 +141,7 @@ def test_without_golden_answers_the_bayesian_model_is_trusted() -> None:
     told = by_model(estimate(LABELS, crowd(3, 60, 1, [0.9, 0.6], golden=0)))
     assert [model for model, one in told.items() if one.champion] == ["bayesian"]
     assert told["blend"].weights == told["bayesian"].weights
-    assert (told["bayesian"].temperature_permille, told["bayesian"].temperature_per_vote_permille) == (1_000, 200)
+    assert (told["bayesian"].temperature_permille, told["bayesian"].temperature_per_vote_permille) == (1_000, 300)
     assert told["bayesian"].log_loss is None
 
 
@@ -171,7 +171,7 @@ def test_the_temperature_grows_with_the_votes() -> None:
     (record,) = control_records(Subject("p", "review"), 1, (one := estimate(("good", "bad"), [])[0]), one.weights)
     take_skills(shared, 0, record)
     rules = rules_of(NO_POLICY, ("good", "bad"), shared, "p", "review")
-    assert [temperature_permille(rules, votes) for votes in (0, 1, 2, 6)] == [1_000, 1_000, 1_200, 2_000]
+    assert [temperature_permille(rules, votes) for votes in (0, 1, 2, 6)] == [1_000, 1_000, 1_300, 2_500]
 
 
 def test_the_order_of_voters_does_not_matter() -> None:

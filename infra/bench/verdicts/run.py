@@ -15,6 +15,10 @@ from infra.bench.verdicts.figures import calibration, judged, rounded
 from infra.bench.verdicts.means import average, holds
 from infra.bench.verdicts.passes import CAP, START, Pass, majority, passed
 from infra.settings import Settings
+from schemas.words import Model
+
+#: The models that say anything before there are golden answers.
+WITHOUT_GOLDEN: tuple[Model, ...] = ("majority", "weighted", "bayesian")
 
 Json = dict[str, Any]
 Say = Callable[[str], None]
@@ -91,7 +95,7 @@ class Measured:
             "gold": len(crowd.gold),
             "f1_of": f"label {crowd.labels[crowd.rare]}" if len(crowd.labels) == 2 else "mean over labels",
             "live": {**judged(crowd, live.models[live.champion].labels, crowd.gold), **_cost(live)},
-            "models": {model: judged(crowd, said.labels, crowd.gold) for model, said in live.models.items() if model != "blend"},
+            "models": {model: judged(crowd, live.models[model].labels, crowd.gold) for model in WITHOUT_GOLDEN},
             "peers": {name: _of_peer(crowd, answer) for name, answer in peers.items()},
         }
         found |= average([self._champion(seed, done.result(), live, peers) for seed, done in self._with_golden.items()])
