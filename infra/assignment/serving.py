@@ -12,6 +12,7 @@ from infra.assignment.desk import Desk
 from infra.assignment.routes import queue_routes
 from infra.errors import AssayError
 from infra.http.application import application
+from infra.http.explanations import explanation_routes
 from infra.http.serving import Uvicorn, listening_on, stopped_by_signals
 from infra.kafka.topics import ensure_topics
 from infra.settings import Settings
@@ -26,7 +27,8 @@ async def serve(settings: Settings, bootstrap: str, say: Say) -> None:
     refuses. `say` is called once, when work is handed out."""
     await ensure_topics(bootstrap, settings)
     desk = Desk(bootstrap, settings.queue.patience_seconds * 1_000)
-    app = application([queue_routes(desk, slice_targets(settings.queue.slice_targets))], desk.report)
+    queues = queue_routes(desk, slice_targets(settings.queue.slice_targets))
+    app = application([queues, explanation_routes(bootstrap)], desk.report)
     port = ports.choose(settings.data_dir, HTTP, settings.http.port)
     stop = asyncio.Event()
     with stopped_by_signals(stop), listening_on(port, HTTP) as listening, contextlib.closing(desk.texts):

@@ -3,13 +3,16 @@
 import asyncio
 
 import pytest
+from httpx import ASGITransport, AsyncClient
 
 from agents.publishing import fact_headers, partition_of
+from infra.http.application import application
+from infra.http.explanations import explanation_routes
 from infra.importing.publish import publishing
 from schemas.topics import EVENTS, JUDGEMENTS
 from streams.projection import facts
 from streams.review import REVIEW
-from tests.importing.conftest import PARTITIONS, Assay
+from tests.importing.conftest import PARTITIONS, Assay, Call
 from tests.streams.histories import Action, event_bytes, records
 
 HISTORY: list[Action] = [
@@ -73,3 +76,13 @@ def test_nothing_of_that_name_is_an_error_with_a_hint(told: str, assay: Assay) -
     missing = assay("explain", "nobody")
     assert (missing.code, "case-sensitive" in missing.err) == (2, True)
     assert assay("explain", "s-1", "--as", "annotator").code == 2
+
+
+async def test_the_same_over_http(told: str, assay_in_thread: Call) -> None:
+    app = application([explanation_routes(told)], lambda: {"state": "ready"})
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://assay") as client:
+        answers = [await client.get(f"/v1/{path}/explanation") for path in ("submissions/s-1", "annotators/anna")]
+        missing = await client.get("/v1/submissions/nobody/explanation")
+    said = [await assay_in_thread("explain", name, "--json") for name in ("s-1", "anna")]
+    assert [answer.json() for answer in answers] == [one.json for one in said]
+    assert (missing.status_code, missing.json()["code"]) == (404, "no_such_submission")
