@@ -2,11 +2,13 @@
 
 import asyncio
 import signal
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from agents.clock import Clock
 from agents.readiness import ready
 from agents.skills import Skills
 from infra.cli.output import Json, emit, note
@@ -20,6 +22,8 @@ def skills(
     json: Json = False,
 ) -> None:
     """Estimate voters' skills from what annotators counted, and record them where review weighs votes.
+
+    It tells the hour too, by which deadlines pass and flags expire.
 
     `assay up` runs it; one is enough. What it records is folded like any event, so that a replay needs none of it.
     Example: assay skills --once --json
@@ -41,5 +45,17 @@ async def _run(once: bool, dry_run: bool) -> int | None:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         ready()
-        await estimator.run(stop)
+        clock = await stack.enter_async_context(Clock(bootstrap(settings())))
+        await _until_one_ends([estimator.run(stop), clock.run(stop)])
     return None
+
+
+async def _until_one_ends(works: list[Coroutine[Any, Any, None]]) -> None:
+    """Both end when they are told to; where one fails, the other is not left to look alive."""
+    tasks = [asyncio.create_task(work) for work in works]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result
