@@ -139,7 +139,8 @@ class Desk:
 
     async def run(self) -> None:
         """Until it is cancelled, or fenced, or the log fails it: then raises why."""
-        producer, consumer = new_producer(self._brokers), new_consumer(self._brokers)
+        # A lease is small, and compressing one takes longer than it saves.
+        producer, consumer = new_producer(self._brokers, compression_type=None), new_consumer(self._brokers)
         tasks: list[asyncio.Task[None]] = []
         try:
             await producer.start()

@@ -157,7 +157,7 @@ def assignment(
     subjects: Positive = 20_000,
     voters: Annotated[int, Parameter(validator=Number(gte=20), help="People; the clients act for all of them.")] = 200,
     seconds: Annotated[float, Parameter(validator=Number(gte=3), help="For how long in peace, and again under faults.")] = 20.0,
-    think_ms: Annotated[int, Parameter(validator=Number(gte=0), help="Between two requests of one client, on average.")] = 20,
+    think_ms: Annotated[int, Parameter(validator=Number(gte=0), help="Between two requests of one client, on average.")] = 50,
     seed: int = 1,
     json: Json = False,
 ) -> Exit:
