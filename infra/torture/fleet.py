@@ -1,4 +1,4 @@
-"""The system under fire: broker, workers and sink as `assay up` runs them, and the faults that strike them."""
+"""The system under fire: broker, workers, estimator and sink as `assay up` runs them, and the faults that strike them."""
 
 import asyncio
 import contextlib
@@ -23,6 +23,7 @@ READY_SECONDS = 120.0
 #: How long a worker may take to leave, or anything to be there again or be struck, before that is a finding of its own.
 PATIENCE_SECONDS = 120.0
 LOOK_SECONDS = 0.02
+SKILLS_SECONDS = 2.0
 #: Whatever dies is started again at once, and nothing is given up: a worker cannot start while the broker is down.
 IMPATIENT = Backoff(first_seconds=0.1, most_seconds=0.5, hopeless_after=1_000)
 
@@ -48,7 +49,9 @@ class Fleet:
             env = environment(self.settings)
             names = [worker_name(number) for number in range(1, self.settings.worker.processes + 1)]
             ours = [command(name, ["worker"], env) for name in names]
-            parts = [broker(self.settings), *ours, command(SINK, ["serve"], env)]
+            # Nothing strikes the estimator but what strikes the broker; its weights are in the log that all is held against.
+            estimator = command("skills", ["skills"], env | {"ASSAY_SKILLS__SECONDS": str(SKILLS_SECONDS)})
+            parts = [broker(self.settings), *ours, command(SINK, ["serve"], env), estimator]
             self._supervisor = self._supervise(parts)
             stack.enter_context(self._supervisor)
             stack.callback(self._wake_all)
