@@ -14,6 +14,8 @@ SLICE_PATTERN = r"^[a-z]{2,3}/[a-z0-9_-]{1,64}/[a-z0-9_-]{1,64}$"
 TEXT_MAX_CHARACTERS = 100_000
 EMBEDDING_DIMENSIONS = 384
 MAX_OFFSET = 2**62
+MAX_MILLI_NATS = 100_000_000
+MAX_VERSION = 1_000_000_000
 
 
 class _Utc:
@@ -37,11 +39,11 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 UtcTime = Annotated[datetime, _Utc]
 
 Revision = Annotated[int, Field(ge=1, le=10_000)]
-Version = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Version = Annotated[int, Field(ge=0, le=MAX_VERSION)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000_000)]
 Partition = Annotated[int, Field(ge=0, le=100_000)]
 Offset = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
-MilliNats = Annotated[int, Field(ge=-100_000_000, le=100_000_000)]
+MilliNats = Annotated[int, Field(ge=-MAX_MILLI_NATS, le=MAX_MILLI_NATS)]
 #: Hours since 1970-01-01T00Z.
 Hour = Annotated[int, Field(ge=-1_000_000, le=10_000_000)]
 Milliseconds = Annotated[int, Field(ge=0, le=86_400_000)]

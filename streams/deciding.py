@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from schemas.words import Verdict
+from schemas.words import MAX_MILLI_NATS, Verdict
 from streams.scores import Scores, confidence_permille, is_sure, leading, shares_permille
 from streams.submissions import Row, weigh
 from streams.weighing import Rules, temperature_permille
@@ -107,10 +107,12 @@ def _still_supported(row: Row, rules: Rules) -> bool:
 
 @lru_cache(maxsize=100_000)
 def log_odds(scores: Scores, sides: tuple[bool, ...]) -> int:
-    """Score of the best approving label less that of the best other one; 0 where there is only one side."""
+    """Score of the best approving label less that of the best other one, as far as a fact can hold it; 0 where there is only one
+    side."""
     approving = [score for score, approves in zip(scores, sides, strict=True) if approves]
     others = [score for score, approves in zip(scores, sides, strict=True) if not approves]
-    return max(approving) - max(others) if approving and others else 0
+    lead = max(approving) - max(others) if approving and others else 0
+    return max(-MAX_MILLI_NATS, min(MAX_MILLI_NATS, lead))
 
 
 def leading_confidence(row: Row, rules: Rules) -> int:

@@ -14,9 +14,11 @@ from schemas import events as e
 from schemas.catalogue import TYPE_OF
 from schemas.policy import Policy
 from schemas.topics import JUDGEMENTS, VERDICTS
+from schemas.words import MAX_MILLI_NATS
 from streams.once import MAX_EVENTS, TOO_MANY, mark, same_id
 from streams.projection import AnyState, Effect, Json, Record, Refusal, Step, effect
 from streams.scores import Scores, confidence_permille, is_sure, leading, shares_permille, summed
+from streams.standing import rejudged
 from streams.weighing import InForce, Rules, rules_of, temperature_permille
 from streams.weights import milli_nats
 
@@ -223,8 +225,7 @@ def _difference(subject: str, before: Comparison, after: Comparison, rules: Rule
     if after.asked and before.asked != after.asked:
         effects.append(_requested(subject, after, rules))
     old, new = judgements(subject, before), judgements(subject, after)
-    effects += [one._replace(data={**one.data, "change": -1}) for one in old if one not in new]
-    return effects + [one for one in new if one not in old]
+    return effects + rejudged(old, new)
 
 
 def _reached(subject: str, row: Comparison, decision: Decision) -> Effect:
@@ -265,7 +266,7 @@ def _requested(subject: str, row: Comparison, rules: Rules) -> Effect:
         "label": CHOICES[lead],
         "confidence_permille": confidence_permille(found, lead, temperature_permille(rules, row.asked)),
         "confidence_needed_permille": rules.policy.preference_confidence_permille,
-        "log_odds_milli_nats": best - second,
+        "log_odds_milli_nats": min(MAX_MILLI_NATS, best - second),
     }
     return effect((VERDICTS.name, subject, _REQUESTED, data))
 

@@ -32,7 +32,7 @@ from streams.standing import (
     submitted,
 )
 from streams.submissions import UNWEIGHED, Analysis, Row, Vote, counts, made_vote, pack, unpack, weigh
-from streams.weighing import NO_POLICY, InForce, Rules, pack_policies, rules_of, take_skills, unpack_policies
+from streams.weighing import NO_POLICY, InForce, Rules, misshapen, pack_policies, rules_of, take_skills, unpack_policies
 
 HOUR_MILLISECONDS = 3_600_000
 
@@ -203,7 +203,8 @@ class Review:
         if type(data) in preferences.HANDLERS:
             return preferences.apply(state, record, partial(preferring_in, state))
         control = CONTROLS.get(type(data))
-        return Step(state, [] if control is None else control(state, record, data))
+        done = [] if control is None else control(state, record, data)
+        return Step(state, [], done) if isinstance(done, Refusal) else Step(state, done)
 
     def pack(self, row: Row) -> list[Any]:
         return pack(row)
@@ -329,8 +330,11 @@ def _apply_policy(state: ReviewState, record: Record, data: e.PolicyApplied) -> 
     return effects + preferences.reconsider(state, record, project, preferring_in(state, project), "policy")
 
 
-def _apply_skills(state: ReviewState, record: Record, data: e.SkillsEstimated) -> list[Effect]:
+def _apply_skills(state: ReviewState, record: Record, data: e.SkillsEstimated) -> list[Effect] | Refusal:
     """The project's open subjects (or comparisons), and in a sweep also the decided ones, as the new weights see their votes."""
+    refusal = misshapen(data)
+    if refusal is not None:
+        return refusal
     project, for_review = data.project, data.task == "review"
     rules_for, known = (rules_in, state.control.rules) if for_review else (preferring_in, state.control.preferring)
     before = rules_for(state, project)
@@ -398,7 +402,7 @@ def _reconsider(state: ReviewState, record: Record, keys: Iterable[str], reason:
     return effects
 
 
-CONTROLS: dict[type, Callable[[ReviewState, Record, Any], list[Effect]]] = {
+CONTROLS: dict[type, Callable[[ReviewState, Record, Any], list[Effect] | Refusal]] = {
     e.PolicyApplied: _apply_policy,
     e.SkillsEstimated: _apply_skills,
     e.ClockTicked: _apply_clock,

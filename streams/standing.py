@@ -191,10 +191,15 @@ def _judged(change: Change) -> list[Effect]:
     """Judgements taken back, then judgements made."""
     key, row = change.key, change.row
     old, new = judgements(key, row, change.before), judgements(key, row, change.after)
-    if not old:
-        return new
-    gone = [one._replace(data={**one.data, "change": -1}) for one in old if one not in new]
-    return gone + [one for one in new if one not in old]
+    return rejudged(old, new) if old else new
+
+
+def rejudged(old: list[Effect], new: list[Effect]) -> list[Effect]:
+    """The judgements taken back, then those made. Nobody is judged twice with one outcome, by which they are looked up: comparing
+    each with each would take a subject of thousands of votes seconds a vote."""
+    before, after = ({(one.key, one.data["outcome"]): one for one in judged} for judged in (old, new))
+    gone = [one._replace(data={**one.data, "change": -1}) for name, one in before.items() if after.get(name) != one]
+    return gone + [one for name, one in after.items() if before.get(name) != one]
 
 
 def submitted(key: str, row: Row) -> Effect:

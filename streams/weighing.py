@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from schemas import events as e
 from schemas.policy import MODELS, Policy
 from schemas.words import Model, Task
-from streams.projection import NOWHERE, Json
+from streams.projection import NOWHERE, Json, Refusal
 from streams.scores import Scores, uniform
 from streams.weights import milli_nats
 
@@ -54,6 +54,19 @@ class Rules(NamedTuple):
 
 def skills_key(project: str, task: Task, model: Model) -> str:
     return f"~skills/{project}/{task}/{model}"
+
+
+def misshapen(data: e.SkillsEstimated) -> Refusal | None:
+    """Why a record's numbers are no prior and no K x K weights of its K labels; the schema bounds only how many there are."""
+    labels = len(data.labels)
+    if len(set(data.labels)) < labels:
+        return Refusal("misshapen_skills", "labels name one twice")
+    if len(data.prior_milli_nats) != labels:
+        return Refusal("misshapen_skills", f"a prior of {len(data.prior_milli_nats)} for {labels} labels")
+    for weights in (data.default_milli_nats, *data.weights_milli_nats.values()):
+        if len(weights) != labels * labels:
+            return Refusal("misshapen_skills", f"{len(weights)} weights for {labels} x {labels} labels")
+    return None
 
 
 def take_skills(shared: dict[str, Json], offset: int, data: e.SkillsEstimated) -> str | None:

@@ -16,6 +16,7 @@ from schemas import events as e
 from schemas.identity import unix_milliseconds
 from schemas.topics import ANNOTATORS, ASSIGNMENTS, EVENTS, VERDICTS
 from schemas.wire import TooNew, Undecodable
+from schemas.words import MAX_VERSION
 from streams.assignable import Lease
 from streams.assignment import Ask, Assignment, Choice, Nothing, drawn, lease_of
 from streams.projection import Record, record_of
@@ -67,8 +68,9 @@ class Desk:
         return unix_milliseconds(self._clock())
 
     def report(self) -> dict[str, Any]:
+        """For anybody, and so without its id: with that and a lease's, anybody could tell which tasks are controls."""
         state = "ready" if self.ready.is_set() else "catching up"
-        about = {"desk": self.id, "generation": self.generation, "subjects": len(self.state.subjects)}
+        about = {"generation": self.generation, "subjects": len(self.state.subjects)}
         return {"state": state, "have": self.have, "need": self.need, "leases": len(self.state.leases), **about}
 
     # --- what is asked of it -------------------------------------------------------------------
@@ -172,7 +174,9 @@ class Desk:
 
     async def _open(self, ledger: Ledger) -> None:
         """Make this the desk that counts, in every partition; then serve."""
-        self.generation = 1 + max((generation for generation, _ in self.state.desks.values()), default=0)
+        # After the last generation that there is, the later desk counts by its id.
+        newest = max((generation for generation, _ in self.state.desks.values()), default=0)
+        self.generation = min(newest + 1, MAX_VERSION)
         opened = event_of(self.id, "desk", self._clock(), e.DeskOpened(generation=self.generation))
         await asyncio.gather(*(ledger.add(opened, partition) for partition in range(ledger.partitions)))
         # What earlier desks granted up to here counts, and nothing that they grant from now on.

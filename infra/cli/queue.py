@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 import orjson
@@ -44,7 +45,7 @@ def show(*, json: Json = False) -> None:
 
 def release(lease: Annotated[str, Parameter(help="Its id, as `assay queue next` printed it.")], *, json: Json = False) -> None:
     """Give a lease back. Its holder is not handed the same revision again."""
-    emit(_asked("POST", f"/v1/queue/{lease}/release"), json, lambda said: f"{said['lease']} is released")
+    emit(_asked("POST", f"/v1/queue/{quote(lease, safe='')}/release"), json, lambda said: f"{said['lease']} is released")
 
 
 def serve() -> None:

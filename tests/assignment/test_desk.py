@@ -8,6 +8,7 @@ import pytest
 from infra.assignment.desk import GRACE_MS, Fenced
 from infra.assignment.ledger import NotReady
 from schemas import events as e
+from schemas.words import MAX_VERSION
 from streams.assignment import Ask
 from tests.assignment.worlds import World, applied, enrolled, golden, reached, received, requested, vote, world
 
@@ -183,6 +184,25 @@ async def _all_answers(desk, other) -> list[str]:  # type: ignore[no-untyped-def
     for kept in seen.values():
         kept[0].pop("subject")  # type: ignore[attr-defined]
     return sorted(str(kept) for kept in seen.values())
+
+
+async def test_nothing_told_over_http_foretells_a_control_task(log: World) -> None:
+    """With its id, of which lease ids are drawn, anybody could tell."""
+    await log.tell(("s-1", received()))
+    async with log.desk() as desk:
+        told = [(await desk.client.get(path)).text for path in ("/readyz?verbose", "/v1/queue", "/openapi.json")]
+        told.append(str(await desk.next("anna")))
+        assert desk.desk.id not in "".join(told)
+
+
+async def test_a_forged_last_generation_locks_no_desk_out(log: World) -> None:
+    await log.tell(("s-1", received()), ("desk", e.DeskOpened(generation=MAX_VERSION)))
+    async with log.desk() as one:
+        assert await one.one("anna") == "s-1"
+        async with log.desk() as other:
+            with pytest.raises(Fenced):
+                await one.running
+            assert await other.one("ben") == "s-1"
 
 
 async def test_requests_that_are_wrong_are_answered_as_problems(log: World) -> None:

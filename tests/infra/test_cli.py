@@ -44,6 +44,13 @@ def test_help_of_a_command_is_all_that_its_docstring_says(path: str) -> None:
     assert re.search(rf"xample:\s+assay {path} --", said) or re.search(rf"xample:\s+assay {path}\s+assay {path} --", said)
 
 
+def test_what_is_no_lease_is_asked_for_all_the_same() -> None:
+    """It goes into an address, where neither a space nor an accent may stand."""
+    done = assay("queue", "release", "é b", ASSAY_HTTP__PORT="1")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "no desk answers" in done.stderr
+
+
 def test_every_exit_code_has_its_meaning() -> None:
     assert set(EXIT_CODES) == set(Exit)
 
