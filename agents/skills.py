@@ -22,7 +22,7 @@ from schemas.identity import event_id, unix_milliseconds
 from schemas.topics import ANNOTATORS, EVENTS
 from schemas.wire import Undecodable, decode, encode
 from schemas.words import Choice
-from streams.annotators import ANNOTATORS_PROJECTION, PREFERENCE
+from streams.annotators import ANNOTATORS_PROJECTION, subject_of
 from streams.confusion import Voter
 from streams.projection import CONTROL_KEY, topic_of
 from streams.rules import DEFAULT_RULES, Rules
@@ -73,8 +73,8 @@ class Known:
         for about, tallies in self.tallies.items():
             if tallies.pop(name, None) is not None:
                 self.touched[about] = None
-        for project, tally in found.items():
-            about = Subject(project.removesuffix(PREFERENCE), "preference" if project.endswith(PREFERENCE) else "review")
+        for row_name, tally in found.items():
+            about = Subject(*subject_of(row_name))
             self.tallies.setdefault(about, {})[name] = tally
             self.touched[about] = None
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from agents.log_reading import read_range
 from agents.publishing import Place, fact_headers, partition_of
 from infra.importing.publish import message, publishing
-from infra.kafka.reading import ends, live_state
+from infra.kafka.reading import ends, live_states
 from infra.verification import replayed
 from schemas.catalogue import TYPE_OF
 from schemas.events import EVENT, AnnotatorEnrolled, AnyEvent, LikenessMeasured, PaceMeasured
@@ -22,7 +22,8 @@ from streams.likeness import Pair, bonferroni, median_milliseconds, pairs
 from streams.people import Person, person
 from streams.review import REVIEW
 from streams.rules import DEFAULT_RULES
-from streams.submissions import counts
+from streams.standing import golden_now
+from streams.submissions import live_votes
 
 #: Not `assay/annotators`: by that source `assay verify` knows what the projection derives.
 SOURCE = "assay/people"
@@ -30,8 +31,7 @@ SOURCE = "assay/people"
 
 async def people(brokers: str) -> AsyncIterator[Person]:
     """Everybody, once for each project and task, from the workers' state rows."""
-    for _, partition in sorted(await ends(brokers, JUDGEMENTS.name)):
-        state, _ = await live_state(brokers, ANNOTATORS_PROJECTION, partition)
+    async for state in live_states(brokers, ANNOTATORS_PROJECTION):
         for annotator in sorted(state.rows):
             for name, tally in sorted(state.rows[annotator].projects.items()):
                 one = person(annotator, name, tally, DEFAULT_RULES)
@@ -68,12 +68,12 @@ async def crowds(brokers: str, project: str | None) -> dict[str, Crowd]:
         state = await replayed(brokers, REVIEW, partition, end)
         for key, row in state.rows.items():
             if row.revision and project in (None, row.project):
-                live = [vote for vote in row.votes.values() if counts(row, vote)]
+                live = live_votes(row)
                 crowd = found.setdefault(row.project, Crowd())
                 crowd.votes[key] = {vote.voter: vote.label for vote in live}
                 crowd.milliseconds += [vote.milliseconds for vote in live if vote.milliseconds is not None]
-                if row.golden is not None and row.golden[0] == row.revision:
-                    crowd.golden[key] = row.golden[1]
+                if (right := golden_now(row)) is not None:
+                    crowd.golden[key] = right
     return found
 
 
@@ -87,11 +87,10 @@ def measure(project: str, crowd: Crowd) -> Measured:
 async def agreement(brokers: str, project: str | None) -> dict[tuple[str, str | None], Sums]:
     """(project, slice) -> what alpha is made of, from review's state rows; under None a project as a whole."""
     slices: dict[tuple[str, str], Sums] = {}
-    for _, partition in sorted(await ends(brokers, EVENTS.name)):
-        state, _ = await live_state(brokers, REVIEW, partition)
+    async for state in live_states(brokers, REVIEW):
         for row in state.rows.values():
             if row.revision and project in (None, row.project):
-                said = Counter(vote.label for vote in row.votes.values() if counts(row, vote))
+                said = Counter(vote.label for vote in live_votes(row))
                 moved(slices.setdefault((row.project, row.slice), nothing()), {}, said)
     found: dict[tuple[str, str | None], Sums] = {}
     for name in sorted({name for name, _ in slices}):

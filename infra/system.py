@@ -13,8 +13,8 @@ ANALYSIS = {"ASSAY_WORKER__AGENTS": "analysis"}
 
 
 def parts(settings: Settings, *, skills: bool = True) -> tuple[Part, ...]:
-    """Broker (unless one is named or runs already), then workers, estimator of skills, sink and gateway. Topics exist before
-    these start."""
+    """Broker (unless one is named or runs already), then workers, estimator of skills, sink and gateway, desk. Topics exist
+    before these start."""
     env, count = environment(settings), settings.worker.processes
     workers = (command(f"worker-{number + 1}", ["worker"], env | _health(settings, number)) for number in range(count))
     # By itself, since it brings in a model and must not hold up the folds.

@@ -14,7 +14,9 @@ from schemas.catalogue import TYPE_OF
 from schemas.identity import unix_milliseconds
 from schemas.policy import Policy
 from schemas.topics import ANNOTATORS, JUDGEMENTS
+from schemas.words import Task
 from streams.projection import (
+    HOUR_MILLISECONDS,
     Effect,
     Json,
     Origins,
@@ -42,11 +44,17 @@ from streams.rules import (
 )
 from streams.tallies import RATES, Tally, add, counted_from, is_complete, pack_tally, take_back, trim, unpack_tally
 
-HOUR_MILLISECONDS = 3_600_000
 #: The last that `schemas.words.Hour` allows.
 LAST_HOUR = 10_000_000
 #: The tally of a project's comparisons stands under the project's name with this; no project's name has a slash.
 PREFERENCE = "/preference"
+
+
+def subject_of(name: str) -> tuple[str, Task]:
+    """The project and task of the tally that stands in a row under this name."""
+    project = name.removesuffix(PREFERENCE)
+    return project, "review" if project == name else "preference"
+
 
 #: The schema allows it, and review never derives it.
 _INCOMPLETE = Refusal("incomplete_judgement", "a judged vote has a label, and the label that is right")
@@ -189,7 +197,7 @@ def _ticked(state: AnnotatorsState, record: Record, data: e.ClockTicked) -> Anno
     for annotator in sorted(name for name, row in state.rows.items() if _is_due(row, now)):
         row = state.rows[annotator]
         for name, tally in sorted(row.projects.items()):
-            case = _Case(record, annotator, name, tally, state.control.get(name.removesuffix(PREFERENCE), DEFAULT_RULES))
+            case = _Case(record, annotator, name, tally, state.control.get(subject_of(name)[0], DEFAULT_RULES))
             effects += _expire(case, now)
         _touch(state, record, annotator, row)
     return Step(state, effects)
@@ -210,9 +218,7 @@ def _touch(state: AnnotatorsState, record: Record, annotator: str, row: Row) -> 
     state.touched[annotator] = None
 
 
-def _examine_all(
-    state: AnnotatorsState, record: Record, project: str, rules: Iterable[str], reason: str
-) -> list[Effect]:  # fmt: skip
+def _examine_all(state: AnnotatorsState, record: Record, project: str, rules: Iterable[str], reason: str) -> list[Effect]:
     """Everybody in the project, in key order, as the new control record sees them."""
     control = state.control[project]
     effects: list[Effect] = []
@@ -246,10 +252,10 @@ class _Case:
         return self.record.time_ms // HOUR_MILLISECONDS
 
     def about(self, rule: str, finding: Finding) -> Json:
-        project = self.name.removesuffix(PREFERENCE)
+        project, task = subject_of(self.name)
         return {
             "project": project,
-            "task": "review" if project == self.name else "preference",
+            "task": task,
             "rule": rule,
             "against": finding.against,
             "total": finding.total,

@@ -29,9 +29,9 @@ class Person:
 
     def __init__(self) -> None:
         self.leases: dict[str, Lease] = {}
-        #: By project: what they enrolled for, and the action of each rule that holds against them.
+        #: By project: what they enrolled for, and by task and rule the action of what holds against them.
         self.enrolments: dict[str, e.AnnotatorEnrolled] = {}
-        self.flags: dict[str, dict[str, str]] = {}
+        self.flags: dict[str, dict[tuple[str, str], str]] = {}
 
     def action(self, project: str) -> str | None:
         """The harshest thing that holds against them."""
@@ -487,12 +487,12 @@ def _requested(all_: Assignment, record: Record, data: e.OverlapRequested) -> No
 
 def _flagged(all_: Assignment, record: Record, data: e.AnnotatorFlagged) -> None:
     if all_.new(record, data.origin):
-        all_.person(record.event.subject).flags.setdefault(data.project, {})[data.rule] = data.action
+        all_.person(record.event.subject).flags.setdefault(data.project, {})[data.task, data.rule] = data.action
 
 
 def _cleared(all_: Assignment, record: Record, data: e.AnnotatorCleared) -> None:
     if all_.new(record, data.origin):
-        all_.person(record.event.subject).flags.get(data.project, {}).pop(data.rule, None)
+        all_.person(record.event.subject).flags.get(data.project, {}).pop((data.task, data.rule), None)
 
 
 def _enrolled(all_: Assignment, record: Record, data: e.AnnotatorEnrolled) -> None:

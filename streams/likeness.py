@@ -114,10 +114,9 @@ class _Crowd:
         expected = self._by_accuracy(*accuracies)
         by_habit = [self._by_habits(rows, right, expected) for right in both.values()]
         habits = sum(by_habit) / len(subjects)
-        return Pair(
-            one, other, len(subjects), same, expected, _z(same, [expected] * len(subjects)), habits, _z(same, by_habit), rows,
-self._evidence(one, other, subjects),
-        )  # fmt: skip
+        z, habits_z = _z(same, [expected] * len(subjects)), _z(same, by_habit)
+        alike = self._evidence(one, other, subjects)
+        return Pair(one, other, len(subjects), same, expected, z, habits, habits_z, rows, alike)
 
     def _evidence(self, one: str, other: str, subjects: list[str]) -> tuple[str, ...]:
         """What both said the same of; not where a golden answer is known, of which nobody should learn."""

@@ -8,11 +8,11 @@ from bisect import bisect_left
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from streams.annotators import HOUR_MILLISECONDS, PREFERENCE
+from streams.annotators import subject_of
+from streams.projection import HOUR_MILLISECONDS
 from streams.rates import Rate, rate_of
-from streams.rules import Alike, Rules, evidence, is_fast, look
+from streams.rules import Alike, Rules, eased, evidence, is_fast, look, rate_holds
 from streams.tallies import RATES, Confusion, Judged, Tally, rate_counts
-from streams.weights import passes_limit
 
 #: What flags lead to, least first.
 STATES = {"": "active", "notify": "active", "deprioritise": "deprioritised", "restrict": "restricted"}
@@ -45,8 +45,7 @@ class Person(NamedTuple):
 
 def person(annotator: str, name: str, tally: Tally, rules: Rules) -> Person:
     """Of the tally that stands in a row under this name."""
-    project = name.removesuffix(PREFERENCE)
-    return Person(annotator, project, "review" if project == name else "preference", tally, rules)
+    return Person(annotator, *subject_of(name), tally, rules)
 
 
 def summary(one: Person) -> dict[str, Any]:
@@ -161,15 +160,10 @@ def clears_after(one: Person, rule: str) -> int | None:
         return None
     against, total = rate_counts(one.tally, rule)
     limit, minimum = one.rules.limits[rule]
-    eased = max(0, limit - one.rules.policy.clear_margin_permille)
+    bar = eased(limit, one.rules)
     # The lower bound only falls as good work is added.
-    more = bisect_left(range(MOST_MORE), True, key=lambda more: not rate_holds(against, total + more, eased, minimum))
+    more = bisect_left(range(MOST_MORE), True, key=lambda more: not rate_holds(against, total + more, bar, minimum))
     return more if more < MOST_MORE else None
-
-
-def rate_holds(against: int, total: int, limit_permille: int, minimum: int) -> bool:
-    """What raises the flag of a rate, from the numbers that an explanation shows."""
-    return total >= minimum and passes_limit(against, total, limit_permille)
 
 
 _WORDS = {

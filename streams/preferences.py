@@ -16,7 +16,7 @@ from schemas.policy import Policy
 from schemas.topics import JUDGEMENTS, VERDICTS
 from schemas.words import MAX_MILLI_NATS
 from streams.once import MAX_EVENTS, TOO_MANY, mark, same_id
-from streams.projection import AnyState, Effect, Json, Record, Refusal, Step, effect
+from streams.projection import HOUR_MILLISECONDS, AnyState, Effect, Json, Record, Refusal, Step, effect
 from streams.scores import Scores, confidence_permille, is_sure, leading, shares_permille, summed
 from streams.standing import rejudged
 from streams.weighing import InForce, Rules, rules_of, temperature_permille
@@ -26,7 +26,6 @@ CHOICES = ("left", "right", "tie")
 OVERALL = "overall"
 ESCALATED = "escalated"
 
-HOUR_MILLISECONDS = 3_600_000
 #: What a comparison's id has before it in the key of its row; no subject's id begins like this.
 _KEY = "~comparison/"
 

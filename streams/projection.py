@@ -50,8 +50,9 @@ class Record(NamedTuple):
 
 _record = maker(Record)
 
+HOUR_MILLISECONDS = 3_600_000
 #: The end of the last hour that `JudgementScored.hour` allows.
-LATEST_MS = 10_000_001 * 3_600_000 - 1
+LATEST_MS = 10_000_001 * HOUR_MILLISECONDS - 1
 
 
 def record_of(partition: int, offset: int, value: bytes, decode: Callable[[bytes], AnyEvent] = decode) -> Record:

@@ -16,7 +16,7 @@ from schemas.topics import EVENTS
 from streams import preferences
 from streams.deciding import decide, escalate, rule
 from streams.once import MAX_EVENTS, TOO_MANY, mark, same_id
-from streams.projection import Effect, Json, Record, Refusal, State, Step, maker
+from streams.projection import HOUR_MILLISECONDS, Effect, Json, Record, Refusal, State, Step, maker
 from streams.standing import (
     NOTHING,
     Change,
@@ -33,8 +33,6 @@ from streams.standing import (
 )
 from streams.submissions import UNWEIGHED, Analysis, Row, Vote, counts, made_vote, pack, unpack, weigh
 from streams.weighing import NO_POLICY, InForce, Rules, misshapen, pack_policies, rules_of, take_skills, unpack_policies
-
-HOUR_MILLISECONDS = 3_600_000
 
 
 class Control:

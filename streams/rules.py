@@ -103,11 +103,17 @@ def is_suspect(rate: str, tally: Tally, rules: Rules) -> bool:
 def _rate(rule: str, tally: Tally, rules: Rules) -> Finding:
     against, total = rate_counts(tally, rule)
     limit, minimum = rules.limits[rule]
-    bar = _eased(limit, rules) if rule in tally.flags else limit
-    return Finding(total >= minimum and passes_limit(against, total, bar), against, total, limit)
+    bar = eased(limit, rules) if rule in tally.flags else limit
+    return Finding(rate_holds(against, total, bar, minimum), against, total, limit)
 
 
-def _eased(limit: int, rules: Rules) -> int:
+def rate_holds(against: int, total: int, limit_permille: int, minimum: int) -> bool:
+    """What raises the flag of a rate."""
+    return total >= minimum and passes_limit(against, total, limit_permille)
+
+
+def eased(limit: int, rules: Rules) -> int:
+    """The limit, in permille, of a flag that stands."""
     return max(0, limit - rules.policy.clear_margin_permille)
 
 
@@ -135,7 +141,7 @@ def _hurry(rule: str, tally: Tally, rules: Rules) -> Finding:
         return Finding(False, 0, 0, limit)
     votes = _window(rule, tally, rules)
     fast = sum(is_fast(vote.milliseconds, rules) for vote in votes)
-    bar = _eased(limit, rules) if rule in tally.flags else limit
+    bar = eased(limit, rules) if rule in tally.flags else limit
     return Finding(1000 * fast > bar * len(votes), fast, len(votes), limit)
 
 
@@ -143,7 +149,7 @@ def _constant(rule: str, tally: Tally, rules: Rules) -> Finding:
     """One label makes up nearly all recent votes, and what was right on the same subjects does not explain it: the lower Wilson
     bound of the share with another right label is over what the constant label leaves."""
     limit = rules.policy.constant_share_permille
-    share = _eased(limit, rules) if rule in tally.flags else limit
+    share = eased(limit, rules) if rule in tally.flags else limit
     votes = _window(rule, tally, rules)
     label = constant_label(tally)
     said = sum(vote.label == label for vote in votes)

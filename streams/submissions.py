@@ -88,8 +88,12 @@ def counts(row: Row, vote: Vote) -> bool:
     return vote.revision == row.revision and vote.voter != row.writer
 
 
+def live_votes(row: Row) -> list[Vote]:
+    return [vote for vote in row.votes.values() if counts(row, vote)]
+
+
 def counted(row: Row, rules: Rules) -> list[Vote]:
-    """The votes that count. A label that the policy does not name counts for nobody."""
+    """The live votes that the policy's labels let count. A label that it does not name counts for nobody."""
     return [vote for vote in row.votes.values() if counts(row, vote) and vote.label in rules.places]
 
 

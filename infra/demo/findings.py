@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 from scipy.stats import binomtest
 
 from infra.demo.report import Rows
-from infra.kafka.reading import ends, live_state
+from infra.kafka.reading import live_states
 from streams.diversity import DIVERSITY
 from streams.diversity import Row as Slice
 from streams.indices import of_categories, of_embeddings
 from streams.projection import AnyProjection
 from streams.review import REVIEW
+from streams.standing import golden_now
 from streams.submissions import Row as Submission
-from streams.submissions import counts
+from streams.submissions import live_votes
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -28,8 +29,7 @@ DECIDED = ("approved", "rejected")
 async def live_rows(brokers: str, projection: AnyProjection) -> dict[str, Any]:
     """All rows of a projection, over all partitions."""
     found: dict[str, Any] = {}
-    for (_, partition), _end in (await ends(brokers, projection.source.name)).items():
-        state, _ = await live_state(brokers, projection, partition)
+    async for state in live_states(brokers, projection):
         found |= state.rows
     return dict(sorted(found.items()))
 
@@ -52,8 +52,8 @@ def verdicts(rows: Iterable[Submission]) -> Rows:
 
 def accuracy(rows: Iterable[Submission]) -> dict[str, Any]:
     """Verdicts against golden answers; an escalation is no right answer. Beside it, plain majority on the same votes."""
-    golden = [row for row in rows if row.golden is not None and row.golden[0] == row.revision]
-    right = sum(1 for row in golden if row.golden and row.verdict in DECIDED and row.label == row.golden[1])
+    golden = [row for row in rows if golden_now(row) is not None]
+    right = sum(1 for row in golden if row.verdict in DECIDED and row.label == golden_now(row))
     votes = sum(row.live for row in golden)
     interval = binomtest(right, len(golden)).proportion_ci(method="wilson") if golden else None
     return {
@@ -69,9 +69,9 @@ def accuracy(rows: Iterable[Submission]) -> dict[str, Any]:
 
 def _majority(row: Submission) -> float:
     """1, 0, or a share for a tie, which the lot decides."""
-    votes = Counter(vote.label for vote in row.votes.values() if counts(row, vote))
+    votes = Counter(vote.label for vote in live_votes(row))
     leaders = [label for label, count in votes.items() if count == max(votes.values())]
-    return float(row.golden is not None and row.golden[1] in leaders) / max(1, len(leaders))
+    return float(golden_now(row) in leaders) / max(1, len(leaders))
 
 
 def people(client: "Client", rate: str, count: str, against: str) -> Rows:

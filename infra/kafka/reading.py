@@ -62,6 +62,12 @@ async def live_state(brokers: str, projection: AnyProjection, partition: int) ->
     return restore(projection, ((key.decode(), value) for key, value in rows.items())), len(rows)
 
 
+async def live_states(brokers: str, projection: AnyProjection) -> AsyncIterator[AnyState]:
+    """The same of every partition, in order."""
+    for _, partition in sorted(await ends(brokers, projection.source.name)):
+        yield (await live_state(brokers, projection, partition))[0]
+
+
 async def _newest_rows(brokers: str, topic: str, partition: int) -> dict[bytes, bytes]:
     consumer = new_consumer(brokers, isolation_level="read_committed")
     await consumer.start()

@@ -13,7 +13,7 @@ import numpy as np
 
 from agents.log_reading import read_range
 from infra.clickhouse.reconcile import reconcile
-from infra.kafka.reading import ends, live_state
+from infra.kafka.reading import ends, live_states
 from infra.torture.load import Sent
 from infra.torture.recount import Comparison, Events, Judgements, Slice, Slices, Submission
 from infra.verification import Verification, verify
@@ -28,7 +28,7 @@ from streams.preferences import CHOICES, comparisons, key_of
 from streams.preferences import Comparison as Compared
 from streams.projection import AnyProjection, AnyState
 from streams.review import REVIEW
-from streams.submissions import counts
+from streams.submissions import live_votes
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -203,8 +203,7 @@ Rows = dict[str, Any]
 async def _rows(brokers: str, projection: AnyProjection) -> Rows:
     """Every row of every partition, as a worker would recover it."""
     rows: Rows = {}
-    for _, partition in await ends(brokers, projection.source.name):
-        state, _ = await live_state(brokers, projection, partition)
+    async for state in live_states(brokers, projection):
         rows |= rows_of(state)
     return rows
 
@@ -241,7 +240,7 @@ def _check_submissions(rows: Rows, counted: dict[str, Submission], found: Findin
         }
         for name, value in expected.items():
             found.compare(f"review's {name}", key, getattr(row, name, 0), value)
-        good = 0 if row is None else sum(vote.label == "good" for vote in row.votes.values() if counts(row, vote))
+        good = 0 if row is None else sum(vote.label == "good" for vote in live_votes(row))
         found.compare("review's good", key, good, live.count("good"))
 
 

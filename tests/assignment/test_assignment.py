@@ -23,6 +23,7 @@ from tests.assignment.worlds import (
     SLICE,
     START,
     applied,
+    cleared,
     enrolled,
     event,
     flagged,
@@ -292,6 +293,13 @@ def test_who_is_served_last_gets_what_has_waited_and_who_is_restricted_gets_noth
     assert subject_for(state, "anna", now=start + 599_000) == "later"
     assert subject_for(state, "anna", now=start + 601_000) == "s-1"
     assert subject_for(state, "ben", now=LATER) == "restricted"
+
+
+def test_a_flag_for_texts_stands_when_the_same_rule_is_cleared_for_comparisons() -> None:
+    rule = "disagreement"
+    facts = [("ben", flagged("restrict", rule)), ("ben", flagged("notify", rule, "preference"))]
+    state = told(("s-1", received()), *facts, ("ben", cleared(rule, "preference")))
+    assert subject_for(state, "ben") == "restricted"
 
 
 def test_a_recheck_is_wanted_of_what_is_approved() -> None:

@@ -39,7 +39,7 @@ def event(subject: str, data: Frozen, seconds: float = 0.0, id_: str | None = No
     time, type_ = START + timedelta(seconds=seconds), TYPE_OF[type(data)]
     id_ = id_ or event_id(time, "tests", next(_numbers))
     # Origins count by who derived a fact.
-    source = "assay/annotators" if isinstance(data, e.AnnotatorFlagged) else "assay/tests"
+    source = "assay/annotators" if isinstance(data, e.AnnotatorFlagged | e.AnnotatorCleared) else "assay/tests"
     about = {"id": id_, "type": type_, "source": source, "subject": subject, "time": time}
     return EVENT.validate_python({**about, "data": data})
 
@@ -79,9 +79,15 @@ def applied(version: int = 1, **thresholds: Any) -> Frozen:
     return e.PolicyApplied(project="p", version=version, policy=Policy(**thresholds), applied_by="ops", reason="a test")
 
 
-def flagged(action: Any) -> Frozen:
-    about: dict[str, Any] = {"rule": "golden", "against": 5, "total": 5, "limit_permille": 300, "policy_version": 0}
-    return e.AnnotatorFlagged(origin=origin(), project="p", action=action, **about)
+_ABOUT: dict[str, Any] = {"project": "p", "against": 5, "total": 5, "limit_permille": 300, "policy_version": 0}
+
+
+def flagged(action: Any, rule: Any = "golden", task: Any = "review") -> Frozen:
+    return e.AnnotatorFlagged(origin=origin(), rule=rule, task=task, action=action, **_ABOUT)
+
+
+def cleared(rule: Any, task: Any) -> Frozen:
+    return e.AnnotatorCleared(origin=origin(), rule=rule, task=task, reason="recovered", **_ABOUT)
 
 
 def enrolled(edits: bool = False, **named: Any) -> Frozen:

@@ -21,12 +21,12 @@ from tests.importing.conftest import PARTITIONS, Assay
 from tests.streams.people import World
 
 
-async def said(kafka: str, topic: str) -> list[tuple[int, str, object]]:
-    """(partition, key, data) of every event of a topic."""
+async def said(kafka: str, topic: str, project: str) -> list[tuple[int, str, object]]:
+    """(partition, key, data) of every event of a project on a topic, which other tests write to as well."""
     found: list[tuple[int, str, object]] = []
     for (name, partition), end in (await ends(kafka, topic)).items():
         found += [(partition, one.event.subject, one.event.data) async for one in records(kafka, name, partition, end)]
-    return found
+    return [one for one in found if getattr(one[2], "project", None) == project]
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +93,13 @@ def test_copies_are_found_and_recorded_for_the_rules(topics: str, assay: Assay, 
     assert (found["votes"], found["median_milliseconds"], found["compared"], found["records"]) == (840, 4_000, 21, 0)
     (first, *_) = found["pairs"]
     assert (first["kind"], first["same"], first["shared"], len(first["confusion"])) == ("duplicate", 120, 120, 2)
-    assert asyncio.run(said(topics, JUDGEMENTS.name)) == []
+    assert asyncio.run(said(topics, JUDGEMENTS.name, project)) == []
     for version in (1, 2):
         (found,) = assay(*compare, "--publish").json
         assert found["records"] == PARTITIONS + 2 * found["beyond_bound"]
-        recorded = [one for one in asyncio.run(said(topics, JUDGEMENTS.name)) if getattr(one[2], "version", 0) == version]
+        recorded = [
+            one for one in asyncio.run(said(topics, JUDGEMENTS.name, project)) if getattr(one[2], "version", 0) == version
+        ]
         assert sorted(where for where, _, data in recorded if isinstance(data, PaceMeasured)) == list(range(PARTITIONS))
         pairs = {(key, data.other): (where, data) for where, key, data in recorded if isinstance(data, LikenessMeasured)}
         assert {(first["one"], first["other"]), (first["other"], first["one"])} <= pairs.keys()
@@ -121,9 +123,9 @@ def test_alpha_is_that_of_all_partitions(topics: str, assay: Assay, project: str
 def test_enrolment_is_recorded_unless_it_is_dry(topics: str, assay: Assay) -> None:
     enroll = ("annotators", "enroll", "anna", "--project", "poems", "--languages", "en", "--languages", "de", "--edits", "--json")
     assert assay(*enroll, "--dry-run").json["languages"] == ["en", "de"]
-    assert asyncio.run(said(topics, ANNOTATORS.name)) == []
+    assert asyncio.run(said(topics, ANNOTATORS.name, "poems")) == []
     assert assay(*enroll).code == 0
-    ((_, person, data),) = asyncio.run(said(topics, ANNOTATORS.name))
+    ((_, person, data),) = asyncio.run(said(topics, ANNOTATORS.name, "poems"))
     assert person == "anna"
     assert data == AnnotatorEnrolled(project="poems", languages=("en", "de"), edits=True, enrolled_by="operator")
     refused = assay("annotators", "enroll", "anna", "--project", "poems", "--skills", "Writing")

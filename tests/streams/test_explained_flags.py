@@ -4,9 +4,8 @@ import orjson
 import pytest
 
 from infra.explaining import Life
-from streams.people import rate_holds
 from streams.projection import Json
-from streams.rules import DEFAULT_RULES
+from streams.rules import DEFAULT_RULES, rate_holds
 from tests.streams.people import World
 
 
