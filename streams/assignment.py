@@ -504,7 +504,8 @@ def _desk_opened(all_: Assignment, record: Record, data: e.DeskOpened) -> None:
 
 
 def _granted(all_: Assignment, record: Record, data: e.LeaseGranted) -> None:
-    if all_.counts(record.partition, data.desk):
+    # A lease under the id of one that is open would leave one of them without an end.
+    if all_.counts(record.partition, data.desk) and record.event.id not in all_.leases:
         all_.grant(lease_of(record.event.id, record.event.subject, data))
 
 

@@ -76,7 +76,8 @@ def voter_of(name: str, tally: Tally, labels: Sequence[str]) -> Voter:
 
 
 def _matrix(confusion: Confusion, labels: Sequence[str]) -> list[list[int]]:
-    return [[confusion.get(truth, {}).get(said, 0) for said in labels] for truth in labels]
+    """Nothing was counted less than never: what is below comes of forged judgements, and has no logarithm."""
+    return [[max(0, confusion.get(truth, {}).get(said, 0)) for said in labels] for truth in labels]
 
 
 def estimate(labels: Sequence[str], voters: Sequence[Voter]) -> list[Estimate]:

@@ -361,3 +361,18 @@ def test_cursors_find_what_a_search_from_the_start_finds(moves: list[tuple[Any, 
 
 def _is_open(barred: set[str], name: str) -> bool:
     return name not in barred
+
+
+def test_a_lease_under_an_open_ones_id_is_none() -> None:
+    """Only somebody who forges it writes one, and of two under one id only one could end."""
+    opened = event("desk", e.DeskOpened(generation=1), 1)
+    about: dict[str, Any] = {"desk": opened.id, "project": "p", "revision": 1, "serves": "overlap", "until": START}
+    first = event("s-1", e.LeaseGranted(annotator="anna", **about), 2)
+    forged = first.model_copy(update={"subject": "s-2", "data": e.LeaseGranted(annotator="ben", **about)})
+    state = told(("s-1", received()), ("s-2", received()))
+    for said in (opened, first, forged):
+        state.apply(record(said))
+    assert {name: [lease.annotator for lease in row.leases.values()] for name, row in state.subjects.items()} == {
+        "s-1": ["anna"],
+        "s-2": [],
+    }

@@ -248,3 +248,11 @@ def test_a_blend_leaves_out_what_does_not_help() -> None:
     shares = blend.fitted(together, truth, np.array([0.0, 1.0, 0.0]))
     assert shares[0] > 0.5
     assert shares[2] == 0
+
+
+def test_counts_below_nothing_are_nothing() -> None:
+    """Forged judgements that were only ever taken back stop no estimate."""
+    forged = Tally()
+    forged.confusion, forged.golden_confusion = {"a": {"a": -500_000}}, {"b": {"b": -3}}
+    told = estimate(LABELS, [voter_of("forged", forged, LABELS)])
+    assert [one.weights["forged"] for one in told] == [one.default for one in told]
