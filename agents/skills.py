@@ -16,8 +16,8 @@ from agents.clients import Consumer, new_consumer, new_producer
 from agents.log_reading import read_range
 from agents.publishing import Place, Publisher, delivered, fact_headers, partition_of
 from agents.state_log import FENCE_KEY
-from schemas.catalogue import TYPE_OF
-from schemas.events import EVENT, SkillsEstimated
+from schemas.catalogue import TYPE_OF, enveloped
+from schemas.events import SkillsEstimated
 from schemas.identity import event_id, unix_milliseconds
 from schemas.topics import ANNOTATORS, EVENTS
 from schemas.wire import Undecodable, decode, encode
@@ -228,5 +228,4 @@ def _message(number: int, data: SkillsEstimated) -> tuple[str, int, bytes]:
     """Id, time and bytes of the control record; `number` tells the records of one version apart."""
     time = datetime.now(UTC)
     id_ = event_id(time, SOURCE, data.project, data.task, data.version, number)
-    about = {"id": id_, "type": _SKILLS_ESTIMATED, "source": SOURCE, "subject": data.project, "time": time, "data": data}
-    return id_, unix_milliseconds(time), encode(EVENT.validate_python(about))
+    return id_, unix_milliseconds(time), encode(enveloped(id_, SOURCE, data.project, time, data))

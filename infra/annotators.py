@@ -10,8 +10,8 @@ from agents.publishing import Place, fact_headers, partition_of
 from infra.importing.publish import message, publishing
 from infra.kafka.reading import ends, live_states
 from infra.verification import replayed
-from schemas.catalogue import TYPE_OF
-from schemas.events import EVENT, AnnotatorEnrolled, AnyEvent, LikenessMeasured, PaceMeasured
+from schemas.catalogue import TYPE_OF, enveloped
+from schemas.events import AnnotatorEnrolled, AnyEvent, LikenessMeasured, PaceMeasured
 from schemas.identity import event_id
 from schemas.topics import ANNOTATORS, EVENTS, JUDGEMENTS
 from schemas.wire import decode
@@ -162,9 +162,8 @@ def _likeness(measured: Measured, pair: Pair, other: str, version: int) -> Liken
 def _event(subject: str, data: Frozen) -> AnyEvent:
     now = datetime.now(UTC)
     time = now.replace(microsecond=now.microsecond // 1_000 * 1_000)
-    type_ = TYPE_OF[type(data)]
-    id_ = event_id(time, SOURCE, type_, subject, data.model_dump_json())
-    return EVENT.validate_python({"id": id_, "type": type_, "source": SOURCE, "subject": subject, "time": time, "data": data})
+    id_ = event_id(time, SOURCE, TYPE_OF[type(data)], subject, data.model_dump_json())
+    return enveloped(id_, SOURCE, subject, time, data)
 
 
 async def publish(brokers: str, events: Iterable[AnyEvent]) -> int:

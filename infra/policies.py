@@ -10,8 +10,8 @@ from infra.errors import AssayError, Exit
 from infra.importing.facts import first_version
 from infra.importing.publish import Message, message, publishing
 from infra.kafka.reading import ends, records
-from schemas.catalogue import EVENT_TYPES, TYPE_OF
-from schemas.events import EVENT, AnyEvent, PolicyApplied, PolicyProposed
+from schemas.catalogue import EVENT_TYPES, enveloped
+from schemas.events import AnyEvent, PolicyApplied, PolicyProposed
 from schemas.identity import event_id
 from schemas.policy import Policy
 from schemas.topics import EVENTS, JUDGEMENTS, POLICIES
@@ -37,8 +37,7 @@ def policy_change(time: datetime, project: str, version: int, policy: Policy, by
 
 
 def _event(time: datetime, project: str, version: int, data: Frozen) -> AnyEvent:
-    id_, type_ = event_id(time, SOURCE, first_version(data), project, version), TYPE_OF[type(data)]
-    return EVENT.validate_python({"id": id_, "type": type_, "source": SOURCE, "subject": project, "time": time, "data": data})
+    return enveloped(event_id(time, SOURCE, first_version(data), project, version), SOURCE, project, time, data)
 
 
 async def history(brokers: str) -> list[AnyEvent]:

@@ -1,6 +1,7 @@
 """The one table of event types, every version of each: name, version, data model and the topics where it stands."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, get_args, get_type_hints
 
 from schemas import events as e
@@ -104,3 +105,9 @@ for _entry in EVENT_TYPES.values():
     NEWEST[_entry.name] = max(_entry.version, NEWEST.get(_entry.name, 0))
 TYPE_OF: dict[type[Frozen], str] = {entry.data: entry.type for entry in EVENT_TYPES.values()}
 EVENT_OF: dict[type[Frozen], type[Frozen]] = {entry.data: entry.event for entry in EVENT_TYPES.values()}
+
+
+def enveloped(id_: str, source: str, subject: str, time: datetime, data: Frozen) -> e.AnyEvent:
+    """The event that says this. Raises pydantic's ValidationError if a bound is passed."""
+    about = {"id": id_, "type": TYPE_OF[type(data)], "source": source, "subject": subject, "time": time}
+    return e.EVENT.validate_python({**about, "data": data})

@@ -6,14 +6,13 @@ the DeskOpened of a later desk nothing of an earlier one does. The reader sees t
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any
 
 import uuid_utils
 
 from agents.clients import Producer
 from agents.publishing import Publisher, delivered, fact_headers, partition_of
-from schemas.catalogue import TYPE_OF
-from schemas.events import EVENT, AnyEvent
+from schemas.catalogue import enveloped
+from schemas.events import AnyEvent
 from schemas.identity import unix_milliseconds
 from schemas.topics import ASSIGNMENTS
 from schemas.wire import encode
@@ -85,5 +84,4 @@ def utc_now() -> datetime:
 
 
 def event_of(id_: str, subject: str, time: datetime, data: Frozen) -> AnyEvent:
-    envelope: dict[str, Any] = {"id": id_, "type": TYPE_OF[type(data)], "source": SOURCE, "subject": subject, "time": time}
-    return EVENT.validate_python({**envelope, "data": data})
+    return enveloped(id_, SOURCE, subject, time, data)

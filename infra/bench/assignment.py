@@ -31,8 +31,7 @@ from infra.kafka.reading import ends
 from infra.kafka.topics import ensure_topics
 from infra.settings import Settings
 from schemas import events as e
-from schemas.catalogue import EVENT_TYPES, TYPE_OF
-from schemas.events import EVENT
+from schemas.catalogue import EVENT_TYPES, TYPE_OF, enveloped
 from schemas.identity import event_id
 from schemas.policy import Policy
 from schemas.topics import ANNOTATORS, EVENTS
@@ -176,13 +175,8 @@ def _flag(number: int) -> e.AnnotatorFlagged | None:
 
 
 def _message(time_: datetime, subject: str, data: Frozen, *parts: str | int, id_: str = "") -> Message:
-    type_ = TYPE_OF[type(data)]
-    id_ = id_ or event_id(time_, "bench", type_, subject, *parts)
-    return message(
-        EVENT.validate_python(
-            {"id": id_, "type": type_, "source": "assay/bench", "subject": subject, "time": time_, "data": data}
-        )
-    )
+    id_ = id_ or event_id(time_, "bench", TYPE_OF[type(data)], subject, *parts)
+    return message(enveloped(id_, "assay/bench", subject, time_, data))
 
 
 async def _publish(settings: Settings, facts: list[tuple[str, int, Message]]) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 
 from agents.publishing import Publisher, fact_headers
 from infra.bench.load import START, VOTERS, Between
-from schemas.catalogue import TYPE_OF
-from schemas.events import EVENT, SkillsEstimated
+from schemas.catalogue import TYPE_OF, enveloped
+from schemas.events import SkillsEstimated
 from schemas.identity import event_id
 from schemas.topics import EVENTS
 from schemas.wire import encode
@@ -49,7 +49,6 @@ def between(partitions: int, seed: int) -> Between:
 def _add(publisher: Publisher, partitions: int, version: int, seed: int) -> None:
     type_, time = TYPE_OF[SkillsEstimated], START + timedelta(milliseconds=version)
     id_ = event_id(time, "bench", "skills", seed, version)
-    about = {"id": id_, "type": type_, "source": "assay/bench", "subject": "bench", "time": time}
-    value = encode(EVENT.validate_python({**about, "data": skills(version, seed)}))
+    value = encode(enveloped(id_, "assay/bench", "bench", time, skills(version, seed)))
     for partition in range(partitions):
         publisher.add((EVENTS.name, partition), b"bench", value, 1, fact_headers(id_, type_))

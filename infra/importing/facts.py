@@ -10,8 +10,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from infra.importing.lines import Line, Problem
-from schemas.catalogue import TYPE_OF, split_type
-from schemas.events import EVENT
+from schemas.catalogue import TYPE_OF, enveloped, split_type
 from schemas.identity import event_id
 from schemas.upcasts import ToldEvent
 from schemas.words import ID_PATTERN, Frozen, Label
@@ -66,15 +65,8 @@ def first_version(data: Frozen) -> str:
 def imported(moment: Moment, source: str, subject: str, data: Frozen, *parts: str | int) -> Imported:
     """The event of this data. Its id follows from the time, the type, the subject and `parts`, which tell apart what
     happens to one subject at one time. Raises pydantic's ValidationError if a bound is passed."""
-    envelope = {
-        "id": event_id(moment.time, source, first_version(data), subject, *parts),
-        "type": TYPE_OF[type(data)],
-        "source": source,
-        "subject": subject,
-        "time": moment.time,
-        "data": data,
-    }
-    return Imported(moment.line, EVENT.validate_python(envelope))
+    id_ = event_id(moment.time, source, first_version(data), subject, *parts)
+    return Imported(moment.line, enveloped(id_, source, subject, moment.time, data))
 
 
 def guarded(line: int, made: Iterator[Imported]) -> Iterator[Found]:
