@@ -36,7 +36,7 @@ def emit(obj: T, json: bool, render: Callable[[T], RenderableType] = str) -> Non
 
 def _stdout() -> Console:
     # A pipe has no width: wide rows stay on one line, as grep wants them.
-    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=240)
+    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=400)
 
 
 def _plain(value: Any) -> Any:
