@@ -61,7 +61,7 @@ class Choice(NamedTuple):
 
 #: Why somebody gets nothing. None of these says anything about control tasks.
 Nothing = Literal["nothing_open", "nothing_for_you", "later", "restricted", "not_an_editor", "too_many"]
-_FARTHEST: tuple[Nothing, ...] = ("nothing_open", "not_an_editor", "restricted", "later", "nothing_for_you")
+_FARTHEST: tuple[Nothing, ...] = ("not_an_editor", "nothing_open", "restricted", "later", "nothing_for_you")
 
 Desk = tuple[int, str]
 Slot = tuple[str, str]
@@ -233,7 +233,7 @@ class Assignment:
         """What to hand out next, or why there is nothing. `draw`, any number that the person cannot foresee, says whether
         a control task is served."""
         projects = sorted({project for project, _ in self.waiting}) if ask.project is None else [ask.project]
-        why: Nothing = "nothing_open"
+        why: Nothing = _FARTHEST[0] if projects else "nothing_open"
         for project in projects:
             found = self._choose_in(project, ask, draw, now_ms)
             if isinstance(found, Choice):

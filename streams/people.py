@@ -92,6 +92,8 @@ def detail(one: Person) -> dict[str, Any]:
         "hours": [len(tally.hours), min(tally.hours, default=None), max(tally.hours, default=None)],
         "confusion_permille": shares(tally.confusion),
         "golden_confusion_permille": shares(tally.golden_confusion),
+        "confusion_votes": {truth: permille / 1_000 for truth, permille in votes_by_truth(tally.confusion).items()},
+        "golden_confusion_votes": votes_by_truth(tally.golden_confusion),
         "alike": [about_likeness(one, other) for other in sorted(tally.alike)],
     }
 
@@ -131,6 +133,11 @@ def shares(confusion: Confusion) -> dict[str, dict[str, int]]:
         truth: {label: round(1_000 * count / sum(row.values())) for label, count in sorted(row.items())}
         for truth, row in sorted(confusion.items())
     }
+
+
+def votes_by_truth(confusion: Confusion) -> dict[str, int]:
+    """Right label -> how often anything was said where it was right, in the unit of `confusion`."""
+    return {truth: sum(row.values()) for truth, row in sorted(confusion.items())}
 
 
 def about_likeness(one: Person, other: str) -> dict[str, Any]:

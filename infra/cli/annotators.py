@@ -111,7 +111,11 @@ def _detail(said: Mapping[str, Any]) -> RenderableType:
         rows.append(("seconds a vote", f"{said['seconds_per_vote']} over {said['timed_votes']} votes"))
     rows += [(f"flag: {flag['rule']}", _flag(flag)) for flag in said["flags"]]
     for name in ("confusion_permille", "golden_confusion_permille"):
-        rows += [(f"{name.removesuffix('_permille')}: {truth} is right", _row(row)) for truth, row in said[name].items()]
+        votes = said[name.replace("_permille", "_votes")]
+        rows += [
+            (f"{name.removesuffix('_permille')}: {truth} is right", f"{_row(row)} of {votes[truth]:g}")
+            for truth, row in said[name].items()
+        ]
     rows += [(f"votes like {one['other']}", _likeness(one)) for one in said["alike"]]
     return table(("", ""), rows, title=f"{said['annotator']} in {said['project']}, {said['task']}")
 
@@ -216,9 +220,8 @@ def _compared(said: Mapping[str, Any]) -> RenderableType:
         "no times" if said["median_milliseconds"] is None else f"{said['median_milliseconds'] / 1000:.1f} s a vote in the median"
     )
     beyond = f"{said['beyond_bound']} of {said['compared']} pairs beyond z {said['bound']}"
-    return table(
-        columns, rows, title=f"{said['project']}: {said['votes']} votes, {pace}; {beyond}; {said['records']} records written"
-    )
+    written = f"{said['events']} events would be recorded" if said["dry_run"] else f"{said['records']} records written"
+    return table(columns, rows, title=f"{said['project']}: {said['votes']} votes, {pace}; {beyond}; {written}")
 
 
 def _rows(rows: Mapping[str, Mapping[str, float]]) -> str:

@@ -241,7 +241,8 @@ def flags(*, annotators: Positive = 4_000, answers: Positive = 100, seed: int = 
     """Measure whom the golden rule flags: voters of known accuracy, looked at after each answer, by the fold itself.
 
     The exit code is 0 where at most .5 % of those who are right with .85 are flagged, and half of those who guess within 15
-    answers. It needs no broker. Example: assay bench flags --annotators 1000 --seed 7 --json
+    answers. With a few hundred voters one or two flags decide that: see the interval. It needs no broker.
+    Example: assay bench flags --annotators 1000 --seed 7 --json
     """
     from infra.bench.flags import measure
 

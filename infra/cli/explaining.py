@@ -42,7 +42,9 @@ async def _found(brokers: str, name: str, kind: Kind | None, until: int | None) 
     if kind != "submission" and (found := await explain_annotator(brokers, name)) is not None:
         return found
     raise AssayError(
-        f"no {kind or 'submission or annotator'} of that name is in the log", got=name, hint="ids are case-sensitive"
+        f"no {kind or 'submission or annotator'} of that name is in the log",
+        got=name,
+        hint="ids are case-sensitive; crowd-csv's tasks are PROJECT-TASK; `assay annotators list` names people",
     )
 
 
@@ -77,10 +79,11 @@ def _padded(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 def _weights(shown: Mapping[str, Any]) -> str:
-    about = shown["weights"]
+    about, votes = shown["weights"], max(len(shown["votes"]), 1)
+    temperature = (about["temperature_permille"] + about["temperature_per_vote_permille"] * (votes - 1)) / 1000
     scores = ", ".join(f"{label} {score}" for label, score in shown["scores_milli_nats"].items())
     origin = f"model {about['model']}, version {about['version']}" if about["version"] else "every vote weighs the same"
-    return f"scores in milli-nats: {scores} ({origin}; temperature {about['temperature_permille'] / 1000:g})"
+    return f"scores in milli-nats: {scores} ({origin}; temperature {temperature:g})"
 
 
 def _what_if(changes: list[dict[str, Any]]) -> list[RenderableType]:
@@ -91,7 +94,10 @@ def _what_if(changes: list[dict[str, Any]]) -> list[RenderableType]:
 
 
 def _history(entries: list[dict[str, Any]]) -> RenderableType:
-    rows = [(*(one[name] or "" for name in _EVENT), ", ".join(then["event"] for then in one["then"])) for one in entries]
+    rows = [
+        (*("" if one[name] is None else one[name] for name in _EVENT), ", ".join(then["event"] for then in one["then"]))
+        for one in entries
+    ]
     return table(("#offset", "time", "event", "by", "refused", "then"), rows)
 
 

@@ -24,7 +24,10 @@ _BY_NAME = {threshold.name: threshold for threshold in THRESHOLDS}
 
 
 def show(*, project: Project = None, json: Json = False) -> None:
-    """Print the policy in force in each project; version 0 is the default, where none was applied."""
+    """Print the policy in force in each project; version 0 is the default, where none was applied.
+
+    Example: assay policy show --project sp --json
+    """
     found = asyncio.run(in_force(bootstrap(settings())))
     applied = {name: event.data for name, event in found.items() if isinstance(event.data, PolicyApplied)}
     names = sorted(applied) if project is None else [project]
@@ -170,7 +173,10 @@ def _applied(said: Mapping[str, Any]) -> RenderableType:
 
 
 def log(*, project: Project = None, json: Json = False) -> None:
-    """List every policy that was put into force: when, by whom, why, and what it changed."""
+    """List every policy that was put into force: when, by whom, why, and what it changed.
+
+    Example: assay policy log --project sp
+    """
     events = asyncio.run(history(bootstrap(settings())))
     entries = [entry for entry in _entries(events) if project in (None, entry["project"])]
     emit(entries, json, _entries_table)

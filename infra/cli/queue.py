@@ -1,7 +1,7 @@
 """assay queue next | show | release | serve: who is handed what."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 import orjson
 from cyclopts import Parameter
 from cyclopts.validators import Number
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 
 from agents.readiness import ready
 from infra import ports
@@ -32,19 +32,27 @@ def next_one(
 ) -> None:
     """Take the next subject to vote on, compare or edit, and hold it for a while (`lease_seconds` of the policy).
 
-    Asking again gives the same until it is handed in, released or expired. Example: assay queue next --annotator anna
+    Asking again gives the same until it is handed in, released or expired. It is handed in by an event, VoteCast,
+    PreferenceCast or an edit, with `assay ingest`; docs/assignment.md has one. Example: assay queue next --annotator anna
     """
     wish = {"annotator": annotator, "role": role, "project": project, "slices": slices, "count": count}
     emit(_asked("POST", "/v1/queue/next", wish), json, _leases)
 
 
 def show(*, json: Json = False) -> None:
-    """Print what waits for voters and editors: by project, kind and slice, how many people it wants, and its age."""
+    """Print what waits for voters and editors: by project, kind and slice, how many people it wants, and its age.
+
+    want_1 counts subjects that want one person more. Texts with a golden answer are control tasks and not among them,
+    and a completion waits for its prompt. Example: assay queue show --json
+    """
     emit(_asked("GET", "/v1/queue"), json, _queues)
 
 
 def release(lease: Annotated[str, Parameter(help="Its id, as `assay queue next` printed it.")], *, json: Json = False) -> None:
-    """Give a lease back. Its holder is not handed the same revision again."""
+    """Give a lease back. Its holder is not handed the same revision again.
+
+    Example: assay queue release 01a2007d-5746-76d2-b818-1b36d6e1950f
+    """
     emit(_asked("POST", f"/v1/queue/{quote(lease, safe='')}/release"), json, lambda said: f"{said['lease']} is released")
 
 
@@ -95,17 +103,19 @@ def _refused(url: str, error: HTTPError) -> AssayError:
 def _leases(said: Mapping[str, Any]) -> RenderableType:
     if not said["leases"]:
         return f"nothing: {said['nothing']['hint']}"
-    rows = [
-        (one["lease"], one["task"], one["subject"], one["revision"], one["slice"], one["until"], plain(_text(one)[:200]))
-        for one in said["leases"]
-    ]
-    return table(("lease", "task", "subject", "#revision", "slice", "until", "text"), rows)
+    columns = ("lease", "task", "subject", "#revision", "slice", "until")
+    rows = [[one[column.lstrip("#")] for column in columns] for one in said["leases"]]
+    return Group(table(columns, rows), *(plain(line) for one in said["leases"] for line in "\n\n".join(_paper(one)).split("\n")))
 
 
-def _text(one: Mapping[str, Any]) -> str:
-    if one["task"] != "compare":
-        return str(one["text"])
-    return f"left: {one['left']['text'][:90]} | right: {one['right']['text'][:90]}"
+def _paper(one: Mapping[str, Any]) -> Iterator[str]:
+    """All that is judged, whole, and what may be said of it."""
+    sides = ("left", "right") if one["task"] == "compare" else ()
+    choices = (*sides, "tie") if sides else one["labels"]
+    asked = f"\n{one['subject']}: {', '.join((one['task'], *choices))}"
+    yield asked + (f"; by criterion: {', '.join(one['criteria'])}" if one["criteria"] else "")
+    yield from (f"[{turn['kind']}] {turn['text']}" for turn in one["conversation"])
+    yield from [f"[{side}] {one[side]['text']}" for side in sides] or [str(one["text"])]
 
 
 def _queues(said: Mapping[str, Any]) -> RenderableType:

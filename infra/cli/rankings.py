@@ -52,10 +52,14 @@ def ranking(
     emit(told, json, lambda _: _render(found))
 
 
+_NOTHING = "nothing to rank: no such project, prompt or criterion has choices; --votes counts those on undecided comparisons, too"
+
+
 def _render(found: Found) -> RenderableType:
     counts = ", ".join(f"{count:,} {choice}" for choice, count in found.comparisons.items()) or "none"
     columns = ("group", "item", "#strength", "#low", "#high", "#won", "#lost", "#tied", "#n", "")
-    parts: list[RenderableType] = [f"comparisons: {counts}", table(columns, [_line(one) for one in found.items])]
+    ranked = table(columns, [_line(one) for one in found.items]) if found.items else _NOTHING
+    parts: list[RenderableType] = [f"comparisons: {counts}", ranked]
     if found.left_out:
         parts.append(f"{found.left_out:,} comparisons left out: a completion is not in the log, so that its writer is not known")
     sided = [(one.annotator, one.left, one.right, one.ties, f"{one.left_share:.1%}", f"{one.z:+.1f}") for one in found.position]

@@ -25,7 +25,14 @@ def create(
     json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Write an immutable set of the approved data. Without a name, its digest names it."""
+    """Write an immutable set of the approved data. Without a name, its digest names it.
+
+    Pairs are decided comparisons whose prompt and completions are all approved.
+
+    Examples:
+        assay snapshot create mine --project oasst
+        assay snapshot create pairs --project poems --kind preference --dry-run
+    """
     request = Request(name, kind, project, None if at is None else _offsets(at))
     with _watched("read the log", json) as watch:
         if dry_run:

@@ -139,6 +139,15 @@ async def test_an_editor_gets_what_was_escalated_then_what_was_rejected_with_a_r
         assert await desk.one("anna") == "unclear"
 
 
+async def test_an_editor_of_one_project_is_not_told_of_others_that_they_do_not_edit(log: World) -> None:
+    elsewhere = e.SubmissionReceived(**{**received().model_dump(), "project": "other"})
+    await log.tell(("s-1", received()), ("s-2", elsewhere), ("ed", enrolled(edits=True)))
+    async with log.desk() as desk:
+        await desk.until(lambda state: len(state.subjects) == 2)
+        assert await desk.one("ed", role="editor") == "nothing_open"
+        assert await desk.one("anna", role="editor") == "not_an_editor"
+
+
 async def test_completions_wait_for_their_prompt_and_comparisons_for_both_completions(log: World) -> None:
     offered = e.ComparisonOffered(project="p", slice="en/general/writing", prompt="q", left="a", right="b")
     await log.tell(("q", received("wendy")), ("a", received("walt", prompt="q")))

@@ -55,6 +55,7 @@ def test_a_detail_cites_records_and_says_when_a_flag_goes() -> None:
     assert flag["evidence"][-1] == {"partition": 0, "offset": 120}
     assert said["policy_version"] == 7
     assert said["confusion_permille"] == {"bad": {"good": 1_000}, "good": {"good": 1_000}}
+    assert said["confusion_votes"] == {"bad": 9.0, "good": 3.0}
     assert said["recent"]["disagreement"] == [12, 12]
 
 
