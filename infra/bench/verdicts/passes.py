@@ -13,6 +13,8 @@ from streams.weighing import temperature_permille
 
 #: Dynamic overlap: votes at first, and at most.
 START, CAP = 2, 5
+#: Calibrated probability from which no more votes are asked for: where votes cost more than errors, less than a policy's default.
+STOP_PERMILLE = 870
 
 
 class Said(NamedTuple):
@@ -44,7 +46,11 @@ def passed(crowd: Crowd, revealed: Collection[int] = (), *, asked_only: bool = F
     """Votes in their order, one pass. With `asked_only` a vote is used only if its task is undecided when it comes. The right
     labels of the revealed tasks are golden answers, set when their texts come in."""
     started, labels = time.perf_counter(), labels_of(crowd)
-    loop = Loop(Policy(labels=labels, approving=labels[:1], overlap_min=START, overlap_max=CAP))
+    policy = Policy(labels=labels, approving=labels[:1], overlap_min=START, overlap_max=CAP)
+    if asked_only:
+        stop = {"approve_confidence_permille": STOP_PERMILLE, "reject_confidence_permille": STOP_PERMILLE}
+        policy = policy.model_copy(update=stop)
+    loop = Loop(policy)
     received: set[int] = set()
     used = 0
     for vote in crowd.votes:

@@ -1,9 +1,10 @@
 """Every set under a folder: live, with golden answers, by dynamic overlap, and what other aggregators make of the same votes."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,11 @@ class Measured:
         self.orders = {seed: crowd.shuffled(seed) for seed in options.seeds}
         self._live = passes.submit(passed, crowd)
         self._with_golden = {seed: passes.submit(passed, crowd, tasks) for seed, tasks in self.golden.items()}
-        self._dynamic = {seed: passes.submit(passed, order, asked_only=True) for seed, order in self.orders.items()}
-        self._in_file_order = passes.submit(passed, crowd, asked_only=True)
+        asked = partial(passed, asked_only=True)
+        self._dynamic = {seed: passes.submit(asked, order, self.golden[seed]) for seed, order in self.orders.items()}
+        first = options.seeds[0]
+        self._in_file_order = passes.submit(asked, crowd, self.golden[first])
+        self._without_golden = passes.submit(asked, self.orders[first])
 
     def figures(self, peers: Answers, say: Say) -> Json:
         """Waits for all passes, and says what came out."""
@@ -99,8 +103,13 @@ class Measured:
             "peers": {name: _of_peer(crowd, answer) for name, answer in peers.items()},
         }
         found |= average([self._champion(seed, done.result(), live, peers) for seed, done in self._with_golden.items()])
-        found["dynamic"] = average([_dynamic(self.orders[seed], done.result()) for seed, done in self._dynamic.items()])
-        found["dynamic"]["in_file_order"] = _dynamic(crowd, self._in_file_order.result())
+        dynamic = [_dynamic(self.orders[seed], done.result(), self.golden[seed]) for seed, done in self._dynamic.items()]
+        first = self.options.seeds[0]
+        found["dynamic"] = {
+            **average(dynamic),
+            "in_file_order": _dynamic(crowd, self._in_file_order.result(), self.golden[first]),
+            "without_golden": _dynamic(self.orders[first], self._without_golden.result(), ()),
+        }
         say(f"{crowd.name}: live {found['live']['accuracy']}, champion {found['champion']['accuracy']}")
         return found
 
@@ -137,14 +146,16 @@ def _of_peer(crowd: Crowd, answer: others.Answer) -> Json:
     return {**judged(crowd, answer.said, crowd.gold), "seconds": answer.seconds}
 
 
-def _dynamic(crowd: Crowd, done: Pass) -> Json:
-    """Against the majority of each task's first votes; what is saved is of the votes that this used."""
-    fixed, votes = majority(crowd, CAP)
+def _dynamic(crowd: Crowd, done: Pass, revealed: Collection[int]) -> Json:
+    """Against the majority of each task's first votes; what is saved is of the votes that this used. Judged on the tasks that
+    were not golden: labels by the newest weights, and beside them as they were decided when their votes came in."""
+    (fixed, votes), tasks = majority(crowd, CAP), crowd.gold.keys() - set(revealed)
     return {
-        **judged(crowd, done.verdicts, crowd.gold),
+        **judged(crowd, done.models[done.champion].labels, tasks),
+        "as_decided": judged(crowd, done.verdicts, tasks),
         "start": START,
         "cap": CAP,
         "votes_per_task": round(done.votes / len(crowd.tasks), 3),
         "votes_saved": rounded(1 - done.votes / votes),
-        "majority_of_cap": {**judged(crowd, fixed, crowd.gold), "votes_per_task": round(votes / len(crowd.tasks), 3)},
+        "majority_of_cap": {**judged(crowd, fixed, tasks), "votes_per_task": round(votes / len(crowd.tasks), 3)},
     }
