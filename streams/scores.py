@@ -6,7 +6,7 @@ probability of label k is exp(score[k] / 1000 T) / sum over j of exp(score[j] / 
 
 from collections.abc import Sequence
 from decimal import Decimal, localcontext
-from functools import cache, lru_cache
+from functools import cache
 from operator import add
 
 from streams.weights import milli_nats
@@ -19,11 +19,13 @@ ONE = 1_000_000_000
 NOTHING_LEFT = 20_724
 
 
-@cache
 def falling(milli_nats: int) -> int:
     """exp(-x), in billionths, rounded half to even; 0 from 20.7 nats on. Decimal exponentials are the same anywhere."""
-    if milli_nats >= NOTHING_LEFT:
-        return 0
+    return _falling(milli_nats) if milli_nats < NOTHING_LEFT else 0
+
+
+@cache  # of as many as there are below that bound
+def _falling(milli_nats: int) -> int:
     with localcontext() as context:
         context.prec = 30
         return int((Decimal(-milli_nats) / 1000).exp().scaleb(9).to_integral_value())
@@ -41,6 +43,8 @@ def leading(scores: Scores) -> int:
 def against(scores: Scores, label: int, temperature_permille: int) -> int:
     """The odds against a label, in billionths: sum over the others of exp(-(its score - theirs) / T), each at most one."""
     own = scores[label]
+    if len(scores) == 2:  # the same, at a fraction of the time
+        return falling(max(0, (own - scores[1 - label]) * 1_000 // temperature_permille))
     return sum(falling(max(0, (own - score) * 1_000 // temperature_permille)) for at, score in enumerate(scores) if at != label)
 
 
@@ -51,17 +55,19 @@ def is_sure(scores: Scores, label: int, needed: int, temperature_permille: int) 
     return against(scores, label, temperature_permille) <= falling(needed)
 
 
-@lru_cache(maxsize=100_000)
 def confidence_permille(scores: Scores, label: int, temperature_permille: int) -> int:
     """Probability of a leading label, rounded down to a permille."""
     return 1_000 * ONE // (ONE + against(scores, label, temperature_permille))
 
 
-# Votes of equal weights make few different scores, and a vote is cheaper than a division.
-@lru_cache(maxsize=100_000)
 def shares_permille(scores: Scores) -> tuple[int, ...]:
     """Every label's uncalibrated probability, rounded down; what rounding leaves goes to the leading one, so that they sum to
     1,000."""
+    if len(scores) == 2:  # the same, at a fraction of the time
+        lead = scores[0] - scores[1]
+        odds = falling(abs(lead))
+        other = 1_000 * odds // (ONE + odds)
+        return (1_000 - other, other) if lead >= 0 else (other, 1_000 - other)
     lead = leading(scores)
     parts = [falling(scores[lead] - score) for score in scores]
     whole = sum(parts)
