@@ -54,6 +54,9 @@ class ClickHouse(Group):
 
 class Http(Group):
     port: Port = Field(0, description="port of Assay's HTTP interface; 0 picks a free one and remembers it")
+    operator_token: SecretStr | None = Field(
+        None, description="what is for operators is answered to whoever sends it; set it where others reach the port"
+    )
 
 
 class Queue(Group):

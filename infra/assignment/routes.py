@@ -6,10 +6,11 @@ but for whether its holder edits.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hmac import compare_digest
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Header, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from infra.assignment.desk import MOST_HELD, Desk
@@ -51,8 +52,9 @@ class Wish(BaseModel):
     done: tuple[EventId, ...] = Field((), max_length=MOST_HELD, description="leases whose work was just handed in")
 
 
-def queue_routes(desk: Desk, targets: Mapping[str, int]) -> APIRouter:
-    """`targets`: approved texts wanted by slice, where the request says nothing of them."""
+def queue_routes(desk: Desk, targets: Mapping[str, int], operator_token: str = "") -> APIRouter:
+    """`targets`: approved texts wanted by slice, where the request says nothing of them. With a token, what waits is told to
+    whoever sends it alone: who saw the numbers stand still at their own request would know that they hold a control task."""
     router = APIRouter(prefix="/v1/queue", tags=["queue"])
 
     @router.post("/next", summary="Take the next subjects")
@@ -79,7 +81,9 @@ def queue_routes(desk: Desk, targets: Mapping[str, int]) -> APIRouter:
         return _json({"lease": lease, "released": True})
 
     @router.get("", summary="What waits, for operators")
-    async def show() -> Response:
+    async def show(authorization: Annotated[str, Header()] = "") -> Response:
+        if operator_token and not compare_digest(authorization.encode(), f"Bearer {operator_token}".encode()):
+            raise Problem(403, "for_operators", "This is for operators", "send the header `Authorization: Bearer TOKEN`")
         if not desk.ready.is_set():
             raise not_ready(desk)
         return _json({"as_of": datetime.now(UTC), "leases": len(desk.state.leases), "queues": overview(desk.state, desk.now_ms)})

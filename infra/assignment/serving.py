@@ -27,7 +27,8 @@ async def serve(settings: Settings, bootstrap: str, say: Say) -> None:
     refuses. `say` is called once, when work is handed out."""
     await ensure_topics(bootstrap, settings)
     desk = Desk(bootstrap, settings.queue.patience_seconds * 1_000)
-    queues = queue_routes(desk, slice_targets(settings.queue.slice_targets))
+    token = settings.http.operator_token
+    queues = queue_routes(desk, slice_targets(settings.queue.slice_targets), token.get_secret_value() if token else "")
     app = application([queues, explanation_routes(bootstrap)], desk.report)
     port = ports.choose(settings.data_dir, HTTP, settings.http.port)
     stop = asyncio.Event()

@@ -80,8 +80,11 @@ def _asked(method: str, path: str, body: Mapping[str, Any] | None = None) -> dic
     port = settings().http.port or ports.remembered(settings().data_dir, HTTP)
     url = f"http://{ports.HOST}:{port}{path}"
     data = None if body is None else orjson.dumps(body)
+    token, headers = settings().http.operator_token, {"Content-Type": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token.get_secret_value()}"
     try:
-        with urlopen(Request(url, data, {"Content-Type": "application/json"}, method=method), timeout=SECONDS) as response:
+        with urlopen(Request(url, data, headers, method=method), timeout=SECONDS) as response:
             said: dict[str, Any] = orjson.loads(response.read())
             return said
     except HTTPError as error:

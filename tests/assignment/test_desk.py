@@ -237,6 +237,14 @@ async def test_before_it_has_caught_up_it_says_when_to_ask_again(log: World) -> 
     assert {answer.headers["retry-after"] for answer in answers} == {"1"}
 
 
+async def test_the_overview_is_for_whoever_has_the_token_where_there_is_one(log: World) -> None:
+    async with log.desk(operator_token="s3cret") as desk:
+        asked = [await desk.client.get("/v1/queue", headers=one) for one in ({}, {"Authorization": "Bearer s3cre"})]
+        told = await desk.client.get("/v1/queue", headers={"Authorization": "Bearer s3cret"})
+    assert [(one.status_code, one.json()["code"]) for one in asked] == [(403, "for_operators")] * 2
+    assert told.status_code == 200
+
+
 async def test_the_overview_counts_what_waits(log: World) -> None:
     await log.tell(("s-1", received()), ("s-2", received()), ("s-2", vote("anna")), ("s-2", vote("ben")), ("s-2", requested(2)))
     async with log.desk() as desk:

@@ -134,11 +134,11 @@ class World:
         await producer.stop()
 
     @contextlib.asynccontextmanager
-    async def desk(self, patience_ms: int = 600_000) -> AsyncIterator["Served"]:
+    async def desk(self, patience_ms: int = 600_000, operator_token: str = "") -> AsyncIterator["Served"]:
         """A desk that serves, killed at the end of the block as a process is."""
         desk = Desk(f"{self.address}/desk-{next(self._desks)}", patience_ms, self.clock)
         running = asyncio.create_task(desk.run())
-        app = application([queue_routes(desk, {})], desk.report)
+        app = application([queue_routes(desk, {}, operator_token)], desk.report)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://desk") as client:
             waiting = asyncio.create_task(desk.ready.wait())
             await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED, timeout=30)
