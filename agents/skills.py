@@ -43,15 +43,15 @@ class Known:
         self.tallies: dict[Subject, dict[str, Any]] = {}
         self.touched: dict[Subject, None] = {}
 
-    def take(self, key: bytes | None, value: bytes | None) -> None:
+    def learn(self, key: bytes | None, value: bytes | None) -> None:
         """One row of the state topic. A person whose row was deleted is forgotten."""
         if key is None or key == FENCE_KEY:
             return
         name = key.decode()
         if name == CONTROL_KEY:
-            self._take_rules(value)
+            self._learn_rules(value)
         elif not name.startswith("~"):
-            self._take_person(name, value)
+            self._learn_person(name, value)
 
     def voters(self, about: Subject) -> tuple[tuple[str, ...], list[Voter]]:
         """The labels that count, and every voter."""
@@ -60,7 +60,7 @@ class Known:
             labels = self.rules.get(about.project, DEFAULT_RULES).policy.labels
         return labels, [voter_of(name, tally, labels) for name, tally in sorted(self.tallies[about].items())]
 
-    def _take_rules(self, value: bytes | None) -> None:
+    def _learn_rules(self, value: bytes | None) -> None:
         if value is None:
             return
         for project, rules in ANNOTATORS_PROJECTION.unpack_control(orjson.loads(value)["control"]).items():
@@ -68,7 +68,7 @@ class Known:
                 self.rules[project] = rules
                 self.touched.update(dict.fromkeys(about for about in self.tallies if about.project == project))
 
-    def _take_person(self, name: str, value: bytes | None) -> None:
+    def _learn_person(self, name: str, value: bytes | None) -> None:
         found = {} if value is None else ANNOTATORS_PROJECTION.unpack(orjson.loads(value)).projects
         for about, tallies in self.tallies.items():
             if tallies.pop(name, None) is not None:
@@ -200,7 +200,7 @@ class Skills:
         while [row for row in rows if await self._consumer.position(row) < ends[row]]:
             for fetched in (await self._consumer.getmany(timeout_ms=200, max_records=READ_ROWS)).values():
                 for record in fetched:
-                    self._known.take(record.key, record.value)
+                    self._known.learn(record.key, record.value)
 
     async def _versions_told(self) -> dict[Subject, int]:
         """The newest version of each subject on the source of control records."""
