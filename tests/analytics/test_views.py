@@ -229,10 +229,13 @@ def test_the_expected_accuracy_is_the_mean_credit_of_what_was_voted(store: Store
     assert found == {"agreed": 2, "scored": 3, "expected_accuracy": pytest.approx(0.4)}
 
 
+DESK = "019cebba-2f95-7e41-bb8a-1d1e94e6d383"
+
+
 @TIMES_DELIVERED
 def test_leases_end_once(store: Store, times: int) -> None:
     log = Log()
-    about: Any = {"project": "p", "annotator": "a1"}
+    about: Any = {"project": "p", "annotator": "a1", "desk": DESK}
     granted = e.LeaseGranted(**about, revision=1, serves="overlap", until=START + timedelta(minutes=15))
     leases = [log.add(ASSIGNMENTS, subject, granted) for subject in ("s1", "s2")]
     log.add(ASSIGNMENTS, "s1", e.LeaseEnded(**about, lease=leases[0], reason="done"))
