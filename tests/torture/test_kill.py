@@ -3,7 +3,6 @@
 import asyncio
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -27,17 +26,15 @@ from infra.torture.schedule import SHARES, Fault, Kind
 from schemas.topics import EVENTS, JUDGEMENTS, QUARANTINE
 from streams.projection import AnyProjection, AnyState, Record, Step, row_bytes
 from streams.review import REVIEW, Review
+from tests.beside import Done
 
-ROOT = Path(__file__).parents[2]
 SHAPE = Shape(events=3_000, keys=150, partitions=4, seed=2)
 
 
-def test_twenty_faults_and_nothing_shows(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "infra.cli", "torture", "kill", "--kills", "20", "--events", "25000", "--keys", "1500"]
-    folder = tmp_path / "campaign"
-    done = subprocess.run([*command, "--folder", folder, "--json"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(done.stdout)
+@pytest.mark.beside("torture", "kill", "--kills", "20", "--events", "25000", "--keys", "1500", "--json")
+def test_twenty_faults_and_nothing_shows(beside: Done) -> None:
+    assert beside.returncode == 0, beside.stdout + beside.stderr
+    found = json.loads(beside.stdout)
     right = {"lost": 0, "doubled": 0, "hashes_equal": True, "sink_equal": True, "quarantine_exact": True, "holds": True}
     assert {name: found[name] for name in right} == right
     assert (found["kills"], found["missed"]) == (SHARES, {})
