@@ -5,7 +5,6 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,9 +38,8 @@ class Crowd:
     def shuffled(self, seed: int) -> "Crowd":
         return replace(self, votes=random.Random(seed).sample(self.votes, len(self.votes)))
 
-    @cached_property
     def by_task(self) -> dict[int, list[Cast]]:
-        """Each task's votes in their order."""
+        """Each task's votes in their order. Not kept: a set is on its way to other processes while it is asked."""
         found: dict[int, list[Cast]] = {}
         for vote in self.votes:
             found.setdefault(vote.task, []).append(vote)

@@ -87,7 +87,7 @@ def majority(crowd: Crowd, cap: int) -> tuple[dict[int, int], int]:
     """The label most voted among each task's first votes, of equal ones the one voted first; and how many votes that took."""
     said: dict[int, int] = {}
     used = 0
-    for task, votes in crowd.by_task.items():
+    for task, votes in crowd.by_task().items():
         heard = [vote.label for vote in votes[:cap]]
         said[task] = max(heard, key=lambda label: (heard.count(label), -heard.index(label)))
         used += len(heard)
