@@ -14,7 +14,7 @@ from streams.weighing import temperature_permille
 #: Dynamic overlap: votes at first, and at most.
 START, CAP = 2, 5
 #: Calibrated probability from which no more votes are asked for: where votes cost more than errors, less than a policy's default.
-STOP_PERMILLE = 870
+STOP_PERMILLE = 880
 
 
 class Said(NamedTuple):
