@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check format clean
+.PHONY: help demo test setup check format clean test-engine test-rest
 
 PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$each && break; done)
@@ -25,9 +25,19 @@ help:
 demo: setup
 	@$(BIN)/assay demo
 
+# Most tests wait for brokers and workers, so two lanes take little more than half of the time. What looks at how workers
+# keep up comes first on the processor.
+ENGINE := tests/agents tests/torture
+
 test: setup check
-	@echo "== tests"
-	@$(BIN)/python -m pytest --durations 10
+	@echo "== tests, in two lanes: each is printed when it has ended"
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=target test-engine test-rest
+
+test-engine:
+	@$(BIN)/python -m pytest --durations 10 $(ENGINE)
+
+test-rest:
+	@nice -n 5 $(BIN)/python -m pytest --durations 10 $(ENGINE:%=--ignore=%)
 
 setup: $(DONE)/packages $(DONE)/models $(DONE)/project $(DONE)/kafka
 

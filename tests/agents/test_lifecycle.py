@@ -44,7 +44,7 @@ def until(true: Callable[[], object], *watched: Worker) -> None:
     while not true():
         for one in watched:
             one.check()
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, "\n".join(one.log.read_text() for one in watched)
         time.sleep(0.05)
 
 
