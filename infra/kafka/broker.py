@@ -24,7 +24,8 @@ from infra.kafka import jars, java
 from infra.processes import Record, end, held, holder, in_main_thread, spawn, write_whole
 from infra.settings import Settings
 
-READY_SECONDS = 30.0
+#: A machine that does much else takes long; a broker that died is seen at once.
+READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 DYING_SECONDS = 5.0
 Say = Callable[[str], None]
