@@ -235,8 +235,9 @@ def test_the_temperature_that_made_the_answers_is_found_again() -> None:
 def test_few_errors_among_golden_answers_do_not_make_votes_certain() -> None:
     """A hundred tasks of twenty votes, of which none, one or six go against them: the growth follows, and stays with the default
     where no error speaks."""
-    sure = np.tile([0.0, 44.0], (100, 1))
-    growths = [calibration.fitted(sure, np.full(100, 20), (np.arange(100) >= wrong).astype(np.int64)).per_vote for wrong in (0, 1, 6)]
+    sure, votes = np.tile([0.0, 44.0], (100, 1)), np.full(100, 20)
+    truths = [(np.arange(100) >= wrong).astype(np.int64) for wrong in (0, 1, 6)]
+    growths = [calibration.fitted(sure, votes, truth).per_vote for truth in truths]
     assert 0.15 < growths[0] < growths[1] < growths[2]
     right = 1 / (1 + np.exp(-44 / (1 + 19 * growths[2])))
     assert right == pytest.approx(0.94, abs=0.02)
