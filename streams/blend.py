@@ -1,6 +1,7 @@
 """The models together: a logarithmic pool (Genest and Zidek 1986), whose weights golden answers fit.
 
-The pool of models m with weights a is sum of a[m] (prior[m] + votes' matrices of m): again a prior and a matrix a voter.
+The pool of models m with weights a is sum of a[m] (prior[m] + votes' matrices of m): again a prior and a matrix a voter. The
+weights sum to one, so that a pool of models that agree says what they say; how sure it is of that is its temperature's matter.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,8 @@ def mixed(weights: Floats, models: Sequence[Weights]) -> Weights:
 
 
 def fitted(scores: Floats, truth: Indices, trusted: Floats) -> Floats:
-    """Weights >= 0 of least log loss on golden tasks, pulled to the trusted ones; a weight of 0 leaves its model out.
+    """Weights >= 0 of least log loss on golden tasks, pulled to the trusted ones and then scaled to a sum of one; a weight of 0
+    leaves its model out.
 
     `scores` are models x tasks x labels, each already divided by its temperature. Newton's step on one weight after the
     other; the cost is convex, so that they end at its least.
@@ -38,7 +40,8 @@ def fitted(scores: Floats, truth: Indices, trusted: Floats) -> Floats:
             weights[model] = max(0.0, weights[model] - _step(scores, right, weights, trusted, model))
         if float(np.abs(weights - before).max()) < 1e-5:
             break
-    return weights
+    total = float(weights.sum())
+    return weights / total if total > 0 else trusted.copy()
 
 
 def _step(scores: Floats, right: Floats, weights: Floats, trusted: Floats, model: int) -> float:

@@ -108,15 +108,14 @@ def _judge(model: Model, weights: Weights, on_golden: Floats, tasks: GoldenTasks
 
 
 def _blended(judged: Sequence[_Judged], on_golden: Mapping[Model, Floats], tasks: GoldenTasks) -> _Judged:
-    """All models together, at the temperature of the trusted one."""
+    """All models together: their weights are fitted at the temperature of the trusted one, its own temperature after them."""
     trusted = next(one for one in judged if one.model == TRUSTED)
-    divided = calibration.at(trusted.temperature, tasks.votes)[:, None]
-    together = np.stack([on_golden[one.model] / divided for one in judged])
+    together = np.stack([on_golden[one.model] for one in judged])
+    divided = together / calibration.at(trusted.temperature, tasks.votes)[:, None]
     alone = np.array([float(one.model == TRUSTED) for one in judged])
-    shares = alone if tasks.truth.size < calibration.ENOUGH else blend.fitted(together, tasks.truth, alone)
+    shares = alone if tasks.truth.size < calibration.ENOUGH else blend.fitted(divided, tasks.truth, alone)
     mixed = blend.mixed(shares, [one.weights for one in judged])
-    said = calibration.probabilities(np.tensordot(shares, together, axes=1), np.ones(tasks.truth.size))
-    return _Judged("blend", mixed, trusted.temperature, calibration.log_losses(said, tasks.truth))
+    return _judge("blend", mixed, np.tensordot(shares, together, axes=1), tasks)
 
 
 def _champion(judged: Sequence[_Judged], tasks: GoldenTasks) -> Model:

@@ -229,7 +229,40 @@ def test_the_temperature_that_made_the_answers_is_found_again() -> None:
     shares = probabilities(told, 1 + 0.5 * (votes - 1))
     truth = (shares.cumsum(axis=1) > chance.random((4_000, 1))).argmax(axis=1)
     assert abs(calibration.fitted(told, votes, truth).per_vote - 0.5) <= 0.1
-    assert calibration.fitted(told[:49], votes[:49], truth[:49]) == DEFAULT
+    assert calibration.fitted(told[:19], votes[:19], truth[:19]) == DEFAULT
+
+
+def test_few_errors_among_golden_answers_do_not_make_votes_certain() -> None:
+    """A hundred tasks of twenty votes, of which none, one or six go against them: the growth follows, and stays with the default
+    where no error speaks."""
+    sure, votes = np.tile([0.0, 44.0], (100, 1)), np.full(100, 20)
+    truths = [(np.arange(100) >= wrong).astype(np.int64) for wrong in (0, 1, 6)]
+    growths = [calibration.fitted(sure, votes, truth).per_vote for truth in truths]
+    assert 0.15 < growths[0] < growths[1] < growths[2]
+    right = 1 / (1 + np.exp(-44 / (1 + 19 * growths[2])))
+    assert right == pytest.approx(0.94, abs=0.02)
+
+
+def test_where_all_err_together_twenty_votes_say_hardly_more_than_one() -> None:
+    sure = np.tile([0.0, 90.0], (40, 1))
+    truth = (np.arange(40) >= 14).astype(np.int64)
+    growth = calibration.fitted(sure, np.full(40, 20), truth).per_vote
+    assert 1 / (1 + np.exp(-90 / (1 + 19 * growth))) < 0.8
+
+
+def test_models_that_agree_say_in_a_blend_what_each_says() -> None:
+    """However many golden answers they get right: how sure a blend is its temperature says alone."""
+    truth = np.arange(120) % 2
+    one = np.where(np.eye(2)[truth] > 0, 1.5, 0.0)
+    shares = blend.fitted(np.stack([one, one, one]), truth, np.array([0.0, 1.0, 0.0]))
+    assert np.tensordot(shares, np.stack([one, one, one]), axes=1) == pytest.approx(one)
+
+
+def test_a_blend_in_which_nobody_is_believed_is_the_trusted_model() -> None:
+    truth = np.arange(120) % 2
+    wrong = np.where(np.eye(2)[truth] > 0, 0.0, 9.0)
+    trusted = np.array([0.0, 1.0])
+    assert blend.fitted(np.stack([wrong, wrong]), truth, trusted) == pytest.approx(trusted)
 
 
 def test_calibration_error_by_hand() -> None:
