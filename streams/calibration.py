@@ -16,7 +16,7 @@ from streams.golden import Indices
 ENOUGH = 50
 #: Golden answers from which a temperature is fitted: fewer, since the pull to the default is caution enough.
 FITTED_FROM = 20
-#: Pull of the default in the fit, as a normal prior on ln(per_vote): 1 / (2 sd^2) for sd .57, by which the best of nine crowds
+#: Pull of the default in the fit, as a normal prior on ln(per_vote): 1 / (2 sd^2) for sd .57, by which the best of seven crowds
 #: differ. A hundred answers with few errors among them must not make everything certain.
 CAUTION = 1.5
 BINS = 10
