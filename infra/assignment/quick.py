@@ -1,6 +1,6 @@
 """The one request that comes all day, `POST /v1/queue/next`, answered ahead of the application's routing.
 
-Finding the route, its parameters and its models takes the desk as long as choosing what to hand out. What is not plain, and
+Finding the route, its parameters and its models takes the desk longer than choosing what to hand out. What is not plain, and
 what cannot be answered with leases, goes on to the application and is said there.
 """
 
@@ -38,11 +38,13 @@ class Quick:
         if not _is_plain(scope):
             await self._app(scope, receive, send)
             return
-        first = await receive()
+        received = [await receive()]
+        while received[-1].get("more_body"):
+            received.append(await receive())
         try:
-            body = await self._answer(_wish(first))
+            body = await self._answer(Wish.model_validate_json(b"".join(part.get("body", b"") for part in received)))
         except (ValidationError, NotReady):
-            await self._app(scope, _again(first, receive), send)
+            await self._app(scope, _again(received, receive), send)
             return
         headers = [(b"content-length", str(len(body)).encode()), (b"content-type", JSON)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -52,19 +54,16 @@ class Quick:
 def _is_plain(scope: Scope) -> bool:
     if scope["type"] != "http" or scope["path"] != NEXT or scope["method"] != "POST":
         return False
+    # Without it a page of another origin could ask in the name of whoever looks at it.
     return any(name == b"content-type" and value == JSON for name, value in scope["headers"])
 
 
-def _wish(first: Message) -> Wish:
-    """What a body that came at once asks for. Raises ValidationError, also where more is to come."""
-    return Wish.model_validate_json(b"" if first.get("more_body") else first.get("body", b""))
-
-
-def _again(first: Message, receive: Receive) -> Receive:
+def _again(received: list[Message], receive: Receive) -> Receive:
     """What was received already, and then the rest."""
-    received = [first]
+    parts = iter(received)
 
     async def next_() -> Message:
-        return received.pop() if received else await receive()
+        part = next(parts, None)
+        return await receive() if part is None else part
 
     return next_
