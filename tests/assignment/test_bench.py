@@ -21,7 +21,7 @@ def test_nothing_that_must_not_be_is_in_the_log_after_a_kill_and_rivals() -> Non
     assert found["fenced_exit_codes"] == [71, 71]
     assert found["log"]["granted"] > 50
     assert found["votes"] > 20
-    assert {"p50_ms", "p99_ms", "requests_per_second", "restart_s", "holds"} <= found.keys()
+    assert {"p50_ms", "p99_ms", "warming_p99_ms", "requests_per_second", "restart_s", "holds"} <= found.keys()
 
 
 def opened(generation: int = 1, desk: str = DESK) -> dict[str, Any]:
