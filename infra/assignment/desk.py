@@ -14,16 +14,18 @@ from infra.assignment.texts import Texts
 from infra.errors import AssayError, Exit
 from schemas import events as e
 from schemas.identity import unix_milliseconds
-from schemas.topics import ANNOTATORS, ASSIGNMENTS, EVENTS, VERDICTS
+from schemas.topics import ANNOTATORS, ASSIGNMENTS, EVENTS, VERDICTS, Topic
 from schemas.wire import TooNew, Undecodable
 from schemas.words import MAX_VERSION
 from streams.assignable import Lease
 from streams.assignment import Ask, Assignment, Choice, Nothing, drawn, lease_of
 from streams.projection import Record, record_of
 
-READ = (EVENTS, VERDICTS, ANNOTATORS, ASSIGNMENTS)
+FACTS, LEASES = (EVENTS, VERDICTS, ANNOTATORS), (ASSIGNMENTS,)
 #: Records taken in between two turns of everything else.
-AT_ONCE = 500
+AT_ONCE = 50
+#: Votes and verdicts are fetched together: one fetch for each of them would take the time of those who wait for an answer.
+GATHERED: dict[str, int] = {"fetch_min_bytes": 1 << 20, "fetch_max_wait_ms": 50}
 #: A vote that was cast in time is read before its lease expires.
 GRACE_MS = 2_000
 EXPIRY_SECONDS = 0.25
@@ -142,15 +144,15 @@ class Desk:
     async def run(self) -> None:
         """Until it is cancelled, or fenced, or the log fails it: then raises why."""
         # A lease is small, and compressing one takes longer than it saves.
-        producer, consumer = new_producer(self._brokers, compression_type=None), new_consumer(self._brokers)
+        producer = new_producer(self._brokers, compression_type=None)
+        # Its own leases come back at once, through a consumer that has nothing else to fetch.
+        facts, leases = new_consumer(self._brokers, **GATHERED), new_consumer(self._brokers)
         tasks: list[asyncio.Task[None]] = []
         try:
-            await producer.start()
-            await consumer.start()
-            ends = await _assigned(consumer)
-            await self._catch_up(consumer, ends)
+            await asyncio.gather(producer.start(), facts.start(), leases.start())
+            await self._catch_up({facts: await _assigned(facts, FACTS), leases: await _assigned(leases, LEASES)})
             self._ledger = Ledger(producer, len(await producer.partitions_for(ASSIGNMENTS.name)))
-            works = (self._ledger.run(), self._tail(consumer), self._open(self._ledger), self._expire())
+            works = (self._ledger.run(), self._tail(leases), self._tail(facts), self._open(self._ledger), self._expire())
             tasks = [asyncio.create_task(work) for work in works]
             await _until_one_fails(tasks)
         finally:
@@ -160,17 +162,18 @@ class Desk:
             await asyncio.gather(*tasks, return_exceptions=True)
             if self._ledger is not None:
                 self._ledger.abandon()
-            await consumer.stop()
-            await producer.stop()
+            await asyncio.gather(facts.stop(), leases.stop(), producer.stop())
 
-    async def _catch_up(self, consumer: Consumer, ends: dict[TopicPartition, int]) -> None:
-        self.need = sum(ends.values())
-        behind = {place for place, end in ends.items() if end}
-        while behind:
-            await self._take(consumer)
-            at = {place: await consumer.position(place) for place in ends}
-            self.have = sum(min(at[place], end) for place, end in ends.items())
-            behind = {place for place in behind if at[place] < ends[place]}
+    async def _catch_up(self, consumers: dict[Consumer, dict[TopicPartition, int]]) -> None:
+        self.need = sum(sum(ends.values()) for ends in consumers.values())
+        for consumer, ends in consumers.items():
+            before = self.have
+            behind = {place for place, end in ends.items() if end}
+            while behind:
+                await self._take(consumer)
+                at = {place: await consumer.position(place) for place in ends}
+                self.have = before + sum(min(at[place], end) for place, end in ends.items())
+                behind = {place for place in behind if at[place] < ends[place]}
 
     async def _open(self, ledger: Ledger) -> None:
         """Make this the desk that counts, in every partition; then serve."""
@@ -242,10 +245,10 @@ class Desk:
             await asyncio.sleep(EXPIRY_SECONDS)
 
 
-async def _assigned(consumer: Consumer) -> dict[TopicPartition, int]:
-    """Give it every partition that a desk reads, from the beginning; where each ends now."""
+async def _assigned(consumer: Consumer, topics: Iterable[Topic]) -> dict[TopicPartition, int]:
+    """Give it every partition of these, from the beginning; where each ends now."""
     places = [
-        TopicPartition(topic.name, number) for topic in READ for number in sorted(await consumer.partitions_for(topic.name))
+        TopicPartition(topic.name, number) for topic in topics for number in sorted(await consumer.partitions_for(topic.name))
     ]
     consumer.assign(places)
     return await consumer.end_offsets(places)

@@ -21,6 +21,8 @@ from schemas.words import AnnotatorId, EventId, Project, SliceId
 from streams.assignable import COMPARISON, Lease, Subject
 from streams.assignment import KINDS, Ask, Nothing, Role
 
+PREFIX = "/v1/queue"
+NEXT = f"{PREFIX}/next"
 MOST_AT_ONCE = 20
 #: Texts before a completion that are shown with it.
 MOST_TURNS = 50
@@ -55,18 +57,14 @@ class Wish(BaseModel):
 def queue_routes(desk: Desk, targets: Mapping[str, int], operator_token: str = "") -> APIRouter:
     """`targets`: approved texts wanted by slice, where the request says nothing of them. With a token, what waits is told to
     whoever sends it alone: who saw the numbers stand still at their own request would know that they hold a control task."""
-    router = APIRouter(prefix="/v1/queue", tags=["queue"])
+    router = APIRouter(prefix=PREFIX, tags=["queue"])
 
     @router.post("/next", summary="Take the next subjects")
     async def take(wish: Wish) -> Response:
-        wanted = wish.targets or targets
-        ask = Ask(wish.annotator, wish.role, wish.project, wish.slices, wish.kinds, wanted)
         try:
-            handed = await desk.next(ask, wish.count, wish.done)
+            return Response(await taken(desk, targets, wish), media_type="application/json")
         except NotReady:
             raise not_ready(desk) from None
-        nothing = None if handed.why is None else {"code": handed.why, "hint": WHY[handed.why]}
-        return _json({"leases": [_told(desk, lease) for lease in handed.leases], "nothing": nothing})
 
     @router.post("/{lease}/release", summary="Give a lease back")
     async def release(lease: Annotated[EventId, Path()]) -> Response:
@@ -89,6 +87,14 @@ def queue_routes(desk: Desk, targets: Mapping[str, int], operator_token: str = "
         return _json({"as_of": datetime.now(UTC), "leases": len(desk.state.leases), "queues": overview(desk.state, desk.now_ms)})
 
     return router
+
+
+async def taken(desk: Desk, targets: Mapping[str, int], wish: Wish) -> bytes:
+    """What this wish is answered with. Raises NotReady."""
+    ask = Ask(wish.annotator, wish.role, wish.project, wish.slices, wish.kinds, wish.targets or targets)
+    handed = await desk.next(ask, wish.count, wish.done)
+    nothing = None if handed.why is None else {"code": handed.why, "hint": WHY[handed.why]}
+    return orjson.dumps({"leases": [_told(desk, lease) for lease in handed.leases], "nothing": nothing})
 
 
 def not_ready(desk: Desk) -> Problem:

@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 
 import uvicorn
 
 from agents.collecting import spare_the_collector
 from infra import ports
 from infra.assignment.desk import Desk
-from infra.assignment.routes import queue_routes
+from infra.assignment.quick import answered_quickly
+from infra.assignment.routes import queue_routes, taken
 from infra.errors import AssayError
 from infra.http.application import application
 from infra.http.explanations import explanation_routes
@@ -28,8 +30,10 @@ async def serve(settings: Settings, bootstrap: str, say: Say) -> None:
     await ensure_topics(bootstrap, settings)
     desk = Desk(bootstrap, settings.queue.patience_seconds * 1_000)
     token = settings.http.operator_token
-    queues = queue_routes(desk, slice_targets(settings.queue.slice_targets), token.get_secret_value() if token else "")
+    targets = slice_targets(settings.queue.slice_targets)
+    queues = queue_routes(desk, targets, token.get_secret_value() if token else "")
     app = application([queues, explanation_routes(bootstrap)], desk.report)
+    answered_quickly(app, partial(taken, desk, targets))
     port = ports.choose(settings.data_dir, HTTP, settings.http.port)
     stop = asyncio.Event()
     with stopped_by_signals(stop), listening_on(port, HTTP) as listening, contextlib.closing(desk.texts):
@@ -52,6 +56,8 @@ async def serve(settings: Settings, bootstrap: str, say: Say) -> None:
 
 async def _when_ready(desk: Desk, say: Callable[[], None]) -> None:
     await desk.ready.wait()
+    # All that came from the log stays, and nobody waits for its first look at it while they are served.
+    spare_the_collector()
     say()
 
 

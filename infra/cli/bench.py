@@ -158,6 +158,7 @@ def assignment(
     voters: Annotated[int, Parameter(validator=Number(gte=20), help="People; the clients act for all of them.")] = 200,
     seconds: Annotated[float, Parameter(validator=Number(gte=3), help="For how long in peace, and again under faults.")] = 20.0,
     think_ms: Annotated[int, Parameter(validator=Number(gte=0), help="Between two requests of one client, on average.")] = 50,
+    warm_seconds: Annotated[float, Parameter(validator=Number(gte=0), help="Worked before what is measured.")] = 25.0,
     seed: int = 1,
     json: Json = False,
 ) -> Exit:
@@ -170,7 +171,7 @@ def assignment(
     from infra.bench.assignment import Told, measure
     from infra.bench.rig import alone
 
-    told = Told(clients, subjects, voters, seconds, think_ms, seed)
+    told = Told(clients, subjects, voters, seconds, think_ms, seed, warm_seconds)
     with alone(settings()) as own:
         found = asyncio.run(measure(own, told, _say))
     return _told(found, json)

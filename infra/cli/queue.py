@@ -1,6 +1,5 @@
 """assay queue next | show | release | serve: who is handed what."""
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 from urllib.error import HTTPError, URLError
@@ -63,9 +62,10 @@ def serve() -> None:
     Example: ASSAY_HTTP__PORT=8090 assay queue serve
     """
     from infra.assignment.serving import serve as serve_until_stopped
+    from infra.http.serving import run
 
     chosen = settings()
-    asyncio.run(serve_until_stopped(chosen, bootstrap(chosen), _say))
+    run(serve_until_stopped(chosen, bootstrap(chosen), _say))
 
 
 def _say(text: str) -> None:

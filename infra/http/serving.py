@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 import uvicorn
+from uvicorn.loops.auto import auto_loop_factory
 
 from infra import ports
 
@@ -17,6 +19,12 @@ class Uvicorn(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """As `asyncio.run`, on uvloop where that is installed, which spends less on each answer."""
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        runner.run(main)
 
 
 @contextlib.contextmanager

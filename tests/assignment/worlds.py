@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -14,7 +15,8 @@ from agents.clients import new_producer
 from agents.log_reading import read_range
 from agents.publishing import Publisher, delivered, partition_of
 from infra.assignment.desk import Desk
-from infra.assignment.routes import queue_routes
+from infra.assignment.quick import answered_quickly
+from infra.assignment.routes import queue_routes, taken
 from infra.http.application import application
 from infra.kafka.reading import ends
 from infra.memory.broker import MemoryBroker
@@ -139,6 +141,7 @@ class World:
         desk = Desk(f"{self.address}/desk-{next(self._desks)}", patience_ms, self.clock)
         running = asyncio.create_task(desk.run())
         app = application([queue_routes(desk, {}, operator_token)], desk.report)
+        answered_quickly(app, partial(taken, desk, {}))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://desk") as client:
             waiting = asyncio.create_task(desk.ready.wait())
             await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED, timeout=30)
