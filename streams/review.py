@@ -366,11 +366,14 @@ def _apply_clock(state: ReviewState, record: Record, data: e.ClockTicked) -> lis
     hours = {project: one.policy.deadline_hours for project, one in state.control.policies.items() if one.policy.deadline_hours}
     if not hours:
         return []
+    overdue = [
+        key
+        for key, row in state.rows.items()
+        if _is_open(row) and row.project in hours and row.revised + hours[row.project] <= hour
+    ]
     effects: list[Effect] = []
-    for key in sorted(state.rows):
-        row = state.rows[key]
-        if row.project in hours and _is_open(row) and row.revised + hours[row.project] <= hour:
-            effects += _overdue(state, record, key, row)
+    for key in sorted(overdue):
+        effects += _overdue(state, record, key, state.rows[key])
     return effects
 
 
@@ -388,11 +391,10 @@ def _is_open(row: Row) -> bool:
 
 def _of_project(state: ReviewState, project: str, decided: bool = False) -> list[str]:
     """Keys of a project's open subjects, in order; with `decided` of all that have a text."""
-    return [
-        key
-        for key in sorted(state.rows)
-        if (row := state.rows[key]).project == project and row.revision and (decided or row.verdict is None)
-    ]
+    # Picked, then sorted: most rows of a long log are decided.
+    return sorted(
+        key for key, row in state.rows.items() if (decided or row.verdict is None) and row.revision and row.project == project
+    )
 
 
 def _reconsider(state: ReviewState, record: Record, keys: Iterable[str], reason: str) -> list[Effect]:
