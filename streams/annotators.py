@@ -126,7 +126,7 @@ class Annotators:
 
 
 def _judged(state: AnnotatorsState, record: Record, data: e.JudgementScored) -> AnnotatorsStep:
-    if not is_complete(data):
+    if (data.label is None or data.truth is None) and not is_complete(data):
         return Step(state, [], _INCOMPLETE)
     annotator = record.event.subject
     row = state.rows.get(annotator)

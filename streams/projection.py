@@ -137,9 +137,11 @@ Origins = dict[int, tuple[int, int]]
 def counts_first(origins: Origins, origin: Origin) -> bool:
     """Whether a derived fact is new here, which is then noted: after a crash facts come again, in the same order."""
     place = (origin.offset, origin.index)
-    if place <= origins.get(origin.partition, (NOWHERE, NOWHERE)):
+    partition = origin.partition
+    before = origins.get(partition)
+    if before is not None and place <= before:
         return False
-    origins[origin.partition] = place
+    origins[partition] = place
     return True
 
 

@@ -6,7 +6,6 @@ for before, and the difference is the effects. So a verdict turned over takes ba
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from operator import add
 from sys import intern
 from typing import Any
 
@@ -17,11 +16,13 @@ from streams import preferences
 from streams.deciding import decide, escalate, rule
 from streams.once import MAX_EVENTS, TOO_MANY, mark, same_id
 from streams.projection import HOUR_MILLISECONDS, Effect, Json, Record, Refusal, State, Step, maker
+from streams.scores import summed
 from streams.standing import (
     NOTHING,
     Change,
     Said,
     Standing,
+    decided,
     difference,
     is_rechecked,
     of_vote,
@@ -302,8 +303,14 @@ def _first_vote(state: ReviewState, key: str, record: Record, row: Row, data: e.
         weigh(row, rules)
     elif counts(row, vote) and (voted := rules.places.get(vote.label)) is not None:
         row.live += 1
-        row.scores = tuple(map(add, row.scores, rules.weights.get(vote.voter, rules.default)[voted]))
+        row.scores = summed(row.scores, rules.weights.get(vote.voter, rules.default)[voted])
+    if verdict is None and row.live < rules.policy.overlap_min and not credits and not row.floor:
+        # Too few to say anything, as `decide` would find.
+        row.unsure_votes = 0
+        return [] if row.golden is None else of_vote(key, row, standing(row), vote)
     decide(row, rules, record.offset, verdict is not None and _may_turn(key, row, rules))
+    if verdict is None and row.verdict is not None and not credits and row.golden is None and row.analysis is None:
+        return decided(key, row, rules, row.verdict)
     if row.credits is not credits or row.verdict != verdict or row.label != label:
         told = standing_as(row, Said(verdict, label, credits, unsure_votes), len(row.votes) - 1)
         return difference(Change(key, row, rules, row.revision, told, standing(row), "voted"))
@@ -359,11 +366,14 @@ def _apply_clock(state: ReviewState, record: Record, data: e.ClockTicked) -> lis
     hours = {project: one.policy.deadline_hours for project, one in state.control.policies.items() if one.policy.deadline_hours}
     if not hours:
         return []
+    overdue = [
+        key
+        for key, row in state.rows.items()
+        if _is_open(row) and row.project in hours and row.revised + hours[row.project] <= hour
+    ]
     effects: list[Effect] = []
-    for key in sorted(state.rows):
-        row = state.rows[key]
-        if row.project in hours and _is_open(row) and row.revised + hours[row.project] <= hour:
-            effects += _overdue(state, record, key, row)
+    for key in sorted(overdue):
+        effects += _overdue(state, record, key, state.rows[key])
     return effects
 
 
@@ -381,11 +391,10 @@ def _is_open(row: Row) -> bool:
 
 def _of_project(state: ReviewState, project: str, decided: bool = False) -> list[str]:
     """Keys of a project's open subjects, in order; with `decided` of all that have a text."""
-    return [
-        key
-        for key in sorted(state.rows)
-        if (row := state.rows[key]).project == project and row.revision and (decided or row.verdict is None)
-    ]
+    # Picked, then sorted: most rows of a long log are decided.
+    return sorted(
+        key for key, row in state.rows.items() if (decided or row.verdict is None) and row.revision and row.project == project
+    )
 
 
 def _reconsider(state: ReviewState, record: Record, keys: Iterable[str], reason: str) -> list[Effect]:

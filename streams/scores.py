@@ -7,6 +7,7 @@ probability of label k is exp(score[k] / 1000 T) / sum over j of exp(score[j] / 
 from collections.abc import Sequence
 from decimal import Decimal, localcontext
 from functools import cache
+from math import exp
 from operator import add
 
 from streams.weights import milli_nats
@@ -26,12 +27,19 @@ def falling(milli_nats: int) -> int:
 
 @cache  # of as many as there are below that bound
 def _falling(milli_nats: int) -> int:
+    # A float is off by far less than a thousandth here, whoever's `exp` it is: it says what Decimals say, which take ten times as
+    # long, but near a half.
+    about = ONE * exp(-milli_nats / 1_000)
+    if abs(about % 1 - 0.5) > 0.001:
+        return round(about)
     with localcontext() as context:
         context.prec = 30
         return int((Decimal(-milli_nats) / 1000).exp().scaleb(9).to_integral_value())
 
 
 def summed(one: Scores, other: Scores) -> Scores:
+    if len(one) == 2:  # the same, at a fraction of the time
+        return one[0] + other[0], one[1] + other[1]
     return tuple(map(add, one, other))
 
 

@@ -101,7 +101,7 @@ def difference(change: Change) -> list[Effect]:
         if before.verdict is not None:
             effects.append(reopened(change))
         if after.verdict is not None:
-            effects += _reached(change, after.verdict)
+            effects += _reached(change.key, change.row, change.rules, after.verdict)
     if after.unsure_votes and before.unsure_votes != after.unsure_votes:
         effects.append(requested(change.key, change.row, change.rules))
     effects += _judged(change)
@@ -119,10 +119,16 @@ def reopened(change: Change) -> Effect:
     return effect((VERDICTS.name, change.key, _VERDICT_REOPENED, data))
 
 
-def _reached(change: Change, verdict: Verdict) -> list[Effect]:
-    row, rules = change.row, change.rules
+def decided(key: str, row: Row, rules: Rules, verdict: Verdict) -> list[Effect]:
+    """The difference of a row that votes have just decided to one that said nothing, and that nothing else is known of: what
+    most verdicts are, without looking for what is taken back."""
+    return _reached(key, row, rules, verdict) + judgements(key, row, standing(row))
+
+
+def _reached(key: str, row: Row, rules: Rules, verdict: Verdict) -> list[Effect]:
     votes = counted(row, rules)
-    approving = sum([rules.approves[rules.places[vote.label]] for vote in votes])
+    approves, places = rules.approves, rules.places
+    approving = sum([approves[places[vote.label]] for vote in votes])
     data: Json = {
         "project": row.project,
         "revision": row.revision,
@@ -133,14 +139,14 @@ def _reached(change: Change, verdict: Verdict) -> list[Effect]:
         "policy_version": row.decided_under,
         "model": rules.model,
         "skills_version": rules.skills_version,
-        "log_odds_milli_nats": log_odds(row.scores, rules.approves),
+        "log_odds_milli_nats": log_odds(row.scores, approves),
         "good_votes": approving,
         "bad_votes": row.live - approving,
         "decided_by": sorted([vote.offset for vote in votes])[:1_000],
     }
-    reached = effect((VERDICTS.name, change.key, _VERDICT_REACHED, data))
-    if verdict == "approved" and is_rechecked(change.key, row, rules):
-        return [reached, _wanted(change.key, row, rules, "recheck")]
+    reached = effect((VERDICTS.name, key, _VERDICT_REACHED, data))
+    if verdict == "approved" and is_rechecked(key, row, rules):
+        return [reached, _wanted(key, row, rules, "recheck")]
     return [reached]
 
 

@@ -99,11 +99,14 @@ def counted(row: Row, rules: Rules) -> list[Vote]:
 
 def weigh(row: Row, rules: Rules) -> None:
     """Sum the votes anew."""
-    scores, places, weights = rules.prior, rules.places, rules.weights
-    votes = counted(row, rules)
-    for vote in votes:
-        scores = summed(scores, weights.get(vote.voter, rules.default)[places[vote.label]])
-    row.live, row.scores, row.weighed = len(votes), scores, rules.weighed
+    scores, live, place, weights, default = rules.prior, 0, rules.places.get, rules.weights.get, rules.default
+    revision, writer = row.revision, row.writer
+    for voter, label, voted_on, _, _, _ in row.votes.values():
+        # As `counts` and `counted` have it.
+        if voted_on == revision and voter != writer and (voted := place(label)) is not None:
+            scores = summed(scores, weights(voter, default)[voted])
+            live += 1
+    row.live, row.scores, row.weighed = live, scores, rules.weighed
 
 
 def pack(row: Row) -> list[Any]:
@@ -119,7 +122,7 @@ def pack(row: Row) -> list[Any]:
         row.hour,
         row.revised,
         row.withdrawn,
-        [tuple(vote) for vote in row.votes.values()],
+        [*map(tuple, row.votes.values())],
         row.live,
         row.scores,
         row.weighed,
