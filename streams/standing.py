@@ -46,6 +46,8 @@ class Change(NamedTuple):
     before: Standing
     after: Standing
     reason: str
+    #: The row as its votes decided it, where others came or went since.
+    decided: Row | None = None
 
 
 class Said(NamedTuple):
@@ -101,7 +103,7 @@ def difference(change: Change) -> list[Effect]:
         if before.verdict is not None:
             effects.append(reopened(change))
         if after.verdict is not None:
-            effects += _reached(change.key, change.row, change.rules, after.verdict)
+            effects += _reached(change.key, change.decided or change.row, change.rules, after.verdict)
     if after.unsure_votes and before.unsure_votes != after.unsure_votes:
         effects.append(requested(change.key, change.row, change.rules))
     effects += _judged(change)
