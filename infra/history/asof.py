@@ -144,19 +144,18 @@ class _Few:
             self._found[key] = self._chain.one(key)
         return self._found[key]
 
-    def keys(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[str]:
         return iter([self._key] if self.packed(self._key) is not None else [])
 
 
 async def row_at(history: History, kept: Images, projection: AnyProjection, subject: str, ends: Mapping[int, int]) -> Json | None:
     """What is known of one subject (or comparison, annotator, slice) before these offsets; None where it is not known."""
     partition = partition_of(subject, len(ends))
-    folder, chain = kept.before(projection, partition, ends[partition])
+    end = ends[partition]
+    folder, chain = kept.before(projection, partition, end)
     state = _state_of_one(projection, ChainRows(folder, () if chain is None else chain.images), subject)
-    state = await _folded_about(
-        history, projection, partition, ends[partition], 0 if chain is None else chain.end, state, subject
-    )
-    about = {"projection": projection.name, "partition": partition, "end": ends[partition], "key": subject}
+    state = await _folded_about(history, projection, partition, end, 0 if chain is None else chain.end, state, subject)
+    about = {"projection": projection.name, "partition": partition, "end": end, "key": subject}
     for key, rows in ((subject, state.rows), (COMPARISON + subject, state.shared)):
         if key in rows:
             return {**about, "row": _told(subject, rows[key], state)}
