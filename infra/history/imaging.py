@@ -1,15 +1,20 @@
 """Folds the archive on from its last images, and writes new ones."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from infra.history import images
+from infra.history.archive import ArchiveHistory
 from infra.history.images import Chain, ChainRows, Change, Counts, counts_at, counts_file, folder_of
 from infra.history.source import History, decoded
+from infra.snapshots import code_version
+from streams.catalogue import PROJECTIONS
 from streams.census import Cell, Cells, add, cells_at
 from streams.projection import CONTROL_KEY, AnyProjection, AnyState, Record, row_bytes
 
 EVERY = 250_000
+Watch = Callable[[int, int], None]
 
 
 class Counting:
@@ -116,3 +121,22 @@ def _tidy(folder: Path, chain: Chain) -> None:
     for path in (*folder.glob("*.parquet"), *folder.glob("*.part")):
         if path.name.split(".")[0] not in kept:
             path.unlink()
+
+
+async def image_all(archive: Path, every: int = EVERY, watch: Watch = lambda done, total: None) -> list[dict[str, Any]]:
+    """Bring the images of every projection up to the archive's end."""
+    history, code = ArchiveHistory(archive), code_version()
+    places = [
+        (projection, number, end)
+        for projection in PROJECTIONS
+        for (_, number), end in sorted((await history.ends(projection.source.name)).items())
+    ]
+    found: list[dict[str, Any]] = []
+    for done, (projection, partition, end) in enumerate(places):
+        manifest = history.manifest((projection.source.name, partition))
+        assert manifest is not None
+        chain = await image(history, archive, manifest.log, projection, partition, end, code, every)
+        about = {"projection": projection.name, "version": projection.version, "code": code, "partition": partition}
+        found.append({**about, "images": len(chain.images), "end": chain.end})
+        watch(done + 1, len(places))
+    return found
