@@ -39,8 +39,9 @@ def archive(
 
     folder = folder_of(settings()) if to is None else to.expanduser().absolute()
     kafka = KafkaHistory(bootstrap(settings()))
+    imaged: list[dict[str, Any]] = []
     if dry_run:
-        copied, imaged = asyncio.run(plan(kafka, folder)), []
+        copied = asyncio.run(plan(kafka, folder))
     else:
         copied, imaged = _archive(kafka, folder, image_every if images else 0, json)
     found = {

@@ -216,7 +216,7 @@ class ImageFile:
                 table = self._file.read_row_group(number)
             except OSError as error:
                 raise damaged(self.path, error) from error
-            self._groups[number] = tuple(table[name].combine_chunks() for name in ROWS.names)  # type: ignore[assignment]
+            self._groups[number] = tuple(table[name].combine_chunks() for name in ROWS.names)
         return self._groups[number]
 
 

@@ -60,6 +60,8 @@ class Imager:
         self.folder, self.chain, self.every = folder, chain, every
         self.fold = counting_from(projection, folder, chain)
         self._dirty: dict[str, None] = {}
+        #: Keys of rows that were changed by what was fed.
+        self.touched: dict[str, None] = {}
         self._first = self.start = chain.end
         self._counts = Counts(self.fold.counts)
         short = chain.images[-1] if chain.images else None
@@ -81,6 +83,7 @@ class Imager:
             self.write(self._next)
         self._counts.changes += self.fold.feed(record)
         self._dirty.update(self.fold.state.touched)
+        self.touched.update(self.fold.state.touched)
 
     def write(self, end: int) -> None:
         """The image of everything before this offset, if it is any further than the last."""
@@ -105,7 +108,7 @@ async def image(
         raise images.damaged(folder, f"it is of archive {chain.log}, not {log}")
     if chain.end >= end:
         return chain
-    _tidy(folder, chain)
+    tidy(folder, chain)
     imager = Imager(folder, projection, chain, every)
     place = (projection.source.name, partition)
     async for stretch in history.stretches(*place, end, imager.start):
@@ -115,7 +118,7 @@ async def image(
     return imager.chain
 
 
-def _tidy(folder: Path, chain: Chain) -> None:
+def tidy(folder: Path, chain: Chain) -> None:
     """Remove files of images that were made again, or never finished."""
     kept = {one.stem for one in chain.images}
     for path in (*folder.glob("*.parquet"), *folder.glob("*.part")):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from agents.clients import new_producer
@@ -81,7 +82,7 @@ async def _restore(brokers: str, settings: Settings, folder: Path, manifests: Se
     await producer.start()
     try:
         for manifest in manifests:
-            await _write(history, manifest, Publisher(producer), lambda at, before=done: watch(before + at, total))
+            await _write(history, manifest, Publisher(producer), partial(_advance, watch, done, total))
             done += manifest.end
     finally:
         await producer.stop()
@@ -90,6 +91,10 @@ async def _restore(brokers: str, settings: Settings, folder: Path, manifests: Se
         if found[place_of(manifest)] != manifest.end:
             got = f"it ends at {found[place_of(manifest)]}, not {manifest.end}: somebody else writes to it"
             raise AssayError("the restored log is not the archive's", place_of(manifest), got, exit_code=Exit.FAILED)
+
+
+def _advance(watch: Watch, before: int, total: int, done: int) -> None:
+    watch(before + done, total)
 
 
 async def _are_empty(brokers: str) -> None:
