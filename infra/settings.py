@@ -76,6 +76,12 @@ class Skills(Group):
     seconds: float = Field(10.0, gt=0, le=86_400, description="how often voters' skills are estimated, where something changed")
 
 
+class Audit(Group):
+    enabled: bool = Field(False, description="whether `assay up` also runs `assay audit`")
+    seconds: float = Field(60.0, gt=0, le=86_400, description="between two looks of the audit")
+    port: Port = Field(0, description="port of the audit's metrics; 0 picks a free one and remembers it")
+
+
 class Models(Group):
     smollm2_dir: Place | None = Field(None, description="folder with the GGUF file of SmolLM2; none: the one of set-up")
 
@@ -92,6 +98,7 @@ class Settings(BaseModel):
     queue: Queue = Field(Queue(), description="who is handed what")
     worker: Worker = Field(Worker(), description="the agents")
     skills: Skills = Field(Skills(), description="the estimator of voters' skills")
+    audit: Audit = Field(Audit(), description="live against replay, in the background")
     models: Models = Field(Models(), description="the models on disk")
 
 

@@ -21,7 +21,8 @@ def parts(settings: Settings, *, skills: bool = True) -> tuple[Part, ...]:
     analysis = command("analysis", ["worker"], env | ANALYSIS | _health(settings, count))
     estimator = (command("skills", ["skills"], env),) if skills else ()
     desk = command("desk", ["queue", "serve"], env)
-    ours = (*workers, analysis, *estimator, command("serve", ["serve"], env), desk)
+    audit = (command("audit", ["audit"], env),) if settings.audit.enabled else ()
+    ours = (*workers, analysis, *estimator, command("serve", ["serve"], env), desk, *audit)
     if settings.kafka.brokers or Broker(settings).record():
         return ours
     return (broker(settings), *ours)

@@ -250,6 +250,27 @@ def flags(*, annotators: Positive = 4_000, answers: Positive = 100, seed: int = 
     return _told(measure(annotators, answers, seed, _say), json)
 
 
+def replay(
+    *,
+    events: Positive = 1_000_000,
+    subjects: Positive = 10_000,
+    partitions: Positive = 4,
+    image_every: Annotated[Positive, Parameter(help="Records of a partition between two state images.")] = 250_000,
+    seed: int = 1,
+    json: Json = False,
+) -> Exit:
+    """Measure a replay from archived segments on every processor, decoding and reading alone, and `assay replay --as-of`.
+
+    It needs no broker. The exit code is 0 where every bar that the number of events allows to judge is met.
+    Example: assay bench replay --events 100000 --json
+    """
+    from infra.bench.replay import Load, measure
+
+    found = measure(Load(events, subjects, partitions, seed), image_every, _say)
+    emit(found, json, _render)
+    return holds(all(held is not False for held in found["holds"].values()))
+
+
 _say: Callable[[str], None] = note
 
 
