@@ -13,13 +13,14 @@ from pydantic import ValidationError
 
 import schemas
 import streams
+from agents.keys import TextReader
 from infra import parquet
 from infra.errors import AssayError, Exit
 from infra.kafka.reading import ends, records
 from infra.runs import announce, now, run_event
 from infra.sealing import unfinished
 from infra.settings import Settings
-from infra.wiring import bootstrap
+from infra.wiring import bootstrap, key_store
 from schemas.events import AnyEvent, SnapshotSealed
 from schemas.manifest import LAYOUTS, NAME_PATTERN, Manifest, RowKind, SnapshotFile
 from schemas.topics import EVENTS
@@ -98,7 +99,8 @@ async def _build(settings: Settings, request: Request, watch: Watch) -> Built:
     log_ends = {f"{topic}/{number}": end for (topic, number), end in (await ends(brokers, EVENTS.name)).items()}
     offsets = _bounded(request.offsets, log_ends)
     desks = [await _desk(brokers, place, offsets, watch, too_new) for place in sorted(offsets)]
-    found = [submission for desk in desks for submission in desk.submissions()]
+    texts = TextReader(key_store(settings))
+    found = [_opened(submission, texts) for desk in desks for submission in desk.submissions()]
     versions: dict[str, int] = {}
     for desk in desks:
         for project, version in desk.policy_versions().items():
@@ -110,6 +112,14 @@ async def _build(settings: Settings, request: Request, watch: Watch) -> Built:
         chosen = data.dataset(found, request.kind, request.projects)
     projects = {example.project for example in chosen.examples}
     return Built(chosen, offsets, {project: versions[project] for project in sorted(projects)})
+
+
+def _opened(submission: data.Submission, texts: TextReader) -> data.Submission:
+    """With its text as people read it, if it may stand in a row."""
+    if not submission.approved:
+        return submission
+    text = texts.read(submission.id, submission.revision, submission.text, submission.by)
+    return submission._replace(text="", erased=True) if text is None else submission._replace(text=text)
 
 
 def _bounded(asked: Mapping[str, int] | None, log_ends: Mapping[str, int]) -> dict[str, int]:

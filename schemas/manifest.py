@@ -29,6 +29,7 @@ LAYOUTS: dict[RowKind, tuple[Layout, ...]] = {
 LeftOut = Literal[
     "prompt_unknown",
     "ancestor_not_approved",
+    "erased",
     "not_a_conversation",
     "not_preferred",
     "completion_not_approved",
@@ -39,6 +40,7 @@ LeftOut = Literal[
 LEFT_OUT: dict[LeftOut, str] = {
     "prompt_unknown": "it names no prompt, or one that the log does not hold below the offsets",
     "ancestor_not_approved": "a text before it in the conversation is not approved",
+    "erased": "its text, or one before it in the conversation, was erased",
     "not_a_conversation": "the texts before it do not alternate between user and assistant, or run in a circle",
     "not_preferred": "neither completion is preferred: the comparison is undecided, escalated or a tie",
     "completion_not_approved": "one of the two completions is not approved, or the log does not hold it below the offsets",

@@ -13,6 +13,7 @@ from streams.groups import group_of, split_of
 from streams.preferences import Comparison, comparisons
 from streams.projection import Json, Record
 from streams.review import REVIEW
+from streams.sealed import revision_of, speaker
 
 #: Texts in one conversation, beyond which it is taken for a circle.
 MAX_MESSAGES = 1_000
@@ -41,6 +42,10 @@ class Submission(NamedTuple):
     verdict_offset: int
     #: When the newest revision came in, in milliseconds since 1970.
     since_ms: int = 0
+    #: Who wrote the newest revision.
+    by: str = ""
+    #: Nobody can read the text any more.
+    erased: bool = False
 
 
 class Sample(Protocol):
@@ -113,7 +118,8 @@ class Desk:
     def __init__(self, partition: int) -> None:
         self.partition = partition
         self.state = REVIEW.empty()
-        self._texts: dict[str, tuple[int, str, int]] = {}
+        #: Revision, text as the log has it, when it came in, and who wrote it.
+        self._texts: dict[str, tuple[int, str, int, str]] = {}
 
     def feed(self, record: Record) -> None:
         """The partition's next record; one that the fold refuses leaves no text either."""
@@ -121,17 +127,18 @@ class Desk:
         self.state = step.state
         data = record.event.data
         if step.refusal is None and isinstance(data, e.SubmissionReceived | e.SubmissionEdited):
-            revision = data.revision if isinstance(data, e.SubmissionEdited) else 1
+            revision, by = revision_of(data), str(speaker(data))
             if revision > self._texts.get(record.event.subject, (0,))[0]:
-                self._texts[record.event.subject] = revision, data.text, record.time_ms
+                self._texts[record.event.subject] = revision, data.text, record.time_ms, by
 
     def submissions(self) -> Iterator[Submission]:
+        """Each with its text as the log has it, perhaps sealed."""
         for key, row in self.state.rows.items():
             if row.revision:
-                revision, text, since_ms = self._texts[key]
+                revision, text, since_ms, by = self._texts[key]
                 approved = row.verdict == "approved" and revision == row.revision
                 about = (row.project, row.kind, row.writer, row.slice, row.prompt, row.revision)
-                yield Submission(key, *about, approved, text, self.partition, row.reached, since_ms)
+                yield Submission(key, *about, approved, text, self.partition, row.reached, since_ms, by)
 
     def comparisons(self) -> Iterator[tuple[str, int, Comparison]]:
         """Each comparison with its id and partition."""
@@ -178,6 +185,8 @@ def conversation(last: Submission, by_id: Mapping[str, Submission]) -> tuple[Mes
         return "prompt_unknown"
     if not all(submission.approved for submission in chain):
         return "ancestor_not_approved"
+    if any(submission.erased for submission in chain):
+        return "erased"
     messages = tuple(Message(ROLES[submission.kind], submission.text) for submission in reversed(chain))
     return messages if _alternates(messages) else "not_a_conversation"
 

@@ -119,7 +119,7 @@ def _sides(subject: str, partition: int, row: Comparison, by_id: Mapping[str, Su
         return "another_prompt"
     if any(one.revision > 1 and one.since_ms > row.offered_ms for one in (chosen, rejected)):
         return "edited_since"
-    messages = conversation(chosen, by_id)
+    messages: tuple[Message, ...] | LeftOut = "erased" if rejected.erased else conversation(chosen, by_id)
     if isinstance(messages, str):
         return messages
     return _Sides(subject, partition, row, decision, chosen, rejected, messages[:-1])
