@@ -53,6 +53,17 @@ def read(manifest: Manifest, folder: Path) -> Iterator[Sample]:
                 yield pair(found, file.split) if layout == "preference" else example(found, layout, file.split)
 
 
+def ids(manifest: Manifest, folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each row's id and the submissions that it ends with: one completion or prompt, or the two of a comparison."""
+    layout = LAYOUTS[manifest.kind][0]
+    columns = ["comparison", "chosen_id", "rejected_id"] if layout == "preference" else ["submission", "submission"]
+    for file in manifest.files:
+        if file.layout == layout:
+            table = pq.read_table(folder / file.path, columns=sorted(set(columns)))
+            for row, *ends in zip(*(table[name].to_pylist() for name in columns), strict=True):
+                yield row, tuple(ends)
+
+
 def card(manifest: Manifest) -> str:
     """The README of the dataset: YAML that `load_dataset` reads, then the same for people."""
     layouts = LAYOUTS[manifest.kind]

@@ -192,7 +192,13 @@ def code_version() -> str:
 
 def create(settings: Settings, request: Request, watch: Watch = lambda done, total: None) -> Sealed:
     """Build and seal a snapshot, and say so on the log. The same content under the same name is sealed only once."""
-    built = build(settings, request, watch)
+    sealed = seal(settings, request, build(settings, request, watch))
+    announce(settings, [sealed_event(sealed.manifest)])
+    return sealed
+
+
+def seal(settings: Settings, request: Request, built: Built) -> Sealed:
+    """Write what was built into a folder of its own, which appears whole or not at all."""
     home = settings.data_dir / "snapshots"
     with unfinished(home) as part:
         manifest = manifest_of(built, request, parquet.write(built.dataset, part))
@@ -204,7 +210,6 @@ def create(settings: Settings, request: Request, watch: Watch = lambda done, tot
             (part / CARD).write_text(parquet.card(manifest), "utf-8")
             (part / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
             part.rename(path)
-    announce(settings, [sealed_event(manifest)])
     return Sealed(manifest, path, not there)
 
 

@@ -61,8 +61,8 @@ def compared(subject: str, prompt: str, left: str, right: str, *choices: str, pr
     return [(subject, offered), *((subject, one) for one in cast)]
 
 
-def events(steps: Iterable[tuple[str, Frozen]]) -> list[tuple[str, bytes]]:
-    return [event(subject, number, data) for number, (subject, data) in enumerate(steps)]
+def events(steps: Iterable[tuple[str, Frozen]], start: int = 0) -> list[tuple[str, bytes]]:
+    return [event(subject, number, data) for number, (subject, data) in enumerate(steps, start)]
 
 
 def submissions(steps: Sequence[tuple[str, Frozen]], partitions: int = 1) -> list[Submission]:
