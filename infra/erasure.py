@@ -11,15 +11,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import orjson
 import uuid_utils
 
 from agents.keys import Erasure, TextReader
 from agents.log_reading import read_range
 from agents.publishing import Place
+from infra import snapshots
 from infra.assignment.ledger import utc_now
 from infra.errors import AssayError
 from infra.importing.publish import message, publishing
 from infra.kafka.reading import ends
+from infra.lineage import MARK, Holding, marks
+from infra.processes import write_whole
 from infra.settings import Settings
 from infra.wiring import bootstrap, key_store
 from schemas import events as e
@@ -168,6 +172,17 @@ class Erased:
         return not self.plain_left and not self.quarantined_left
 
 
+async def erased_in_log(brokers: str) -> set[str]:
+    """Everybody of whom the log says that they were erased. Reads headers and keys alone."""
+    found = set[str]()
+    for place, end in (await ends(brokers, EVENTS.name)).items():
+        async for batch in read_range(brokers, place, 0, end):
+            for raw in batch:
+                if any(value and value.startswith(b"assay.AuthorErased.") for name, value in raw.headers if name == "ce_type"):
+                    found.add((raw.key or b"").decode("utf-8", "replace"))
+    return found
+
+
 def look(settings: Settings, author: str, open_texts: bool = False, watch: Watch = lambda done, total: None) -> Survey:
     """What there is to erase. Raises AssayError for a person of whom nothing is known."""
     keys = key_store(settings)
@@ -196,6 +211,20 @@ def erase(settings: Settings, found: Survey, reason: str | None) -> Erased:
     asyncio.run(_tell(bootstrap(settings), event, found.told_in))
     fresh = "erased" if before is None else "completed" if not before.done or count else "erased_before"
     return _told(found, fresh, erasure, count)
+
+
+def purge(settings: Settings, author: str, held: Holding) -> None:
+    """Mark a snapshot as one that held the author's texts, and remove its data files; manifest and mark stay. Interrupted, it
+    is found again by its mark."""
+    _mark(held, author)
+    manifest = snapshots.load(settings, held.snapshot)
+    for file in manifest.files:
+        (held.path / file.path).unlink(missing_ok=True)
+
+
+def _mark(held: Holding, author: str) -> None:
+    said = marks(held.path) | {author: sorted(held.rows)}
+    write_whole(held.path / MARK, orjson.dumps(said, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
 
 
 def complete(settings: Settings, author: str) -> None:

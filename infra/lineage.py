@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
 from infra import parquet, runs, snapshots
 from infra.kafka.reading import ends, records
 from infra.settings import Settings
@@ -61,9 +63,23 @@ async def _written_in(brokers: str) -> Authorship:
     return written
 
 
+#: Beside a snapshot's manifest: the rows that held texts of authors that were erased, by author.
+MARK = "erased.json"
+
+
+def marks(folder: Path) -> dict[str, list[str]]:
+    path = folder / MARK
+    found: dict[str, list[str]] = orjson.loads(path.read_bytes()) if path.exists() else {}
+    return found
+
+
 def rows_of(settings: Settings, manifest: Manifest, written: Authorship, authors: set[str]) -> list[str]:
     """Ids of the rows that hold a text by one of these authors."""
-    ids = parquet.ids(manifest, snapshots.folder(settings, manifest.name))
+    folder = snapshots.folder(settings, manifest.name)
+    if not all((folder / file.path).exists() for file in manifest.files):
+        # An erasure took them away, and left a mark.
+        return sorted({row for author, rows in marks(folder).items() if author in authors for row in rows})
+    ids = parquet.ids(manifest, folder)
     return sorted(
         row
         for row, submissions in ids

@@ -12,6 +12,7 @@ from schemas.words import Frozen
 PREFIX = "sealed:"
 #: AES-GCM: 12 bytes of nonce, which are 16 characters of base64, and 16 of tag.
 NONCE_BYTES, TAG_BYTES = 12, 16
+_ANY_VERSION = re.compile(r"sealed:[0-9]+:")
 _FORM = re.compile(r"sealed:1:([A-Za-z0-9_-]{22}):([A-Za-z0-9+/]+={0,2})")
 
 
@@ -85,7 +86,7 @@ def is_sealed(text: str) -> bool:
 
 def looks_sealed(text: str) -> bool:
     """Whether a reader might take these words for sealed ones, now or in a later version."""
-    return text.startswith(PREFIX)
+    return text.startswith(PREFIX) and _ANY_VERSION.match(text) is not None
 
 
 def key_id(text: str) -> str | None:

@@ -13,6 +13,7 @@ from infra import erasure
 from infra.cli.output import DryRun, Json, emit, holds, plain, progress, table
 from infra.erasure import Survey, Watch
 from infra.errors import AssayError, Exit
+from infra.lineage import holding
 from infra.scanning import Scan, scan
 from infra.wiring import settings
 
@@ -51,7 +52,13 @@ def erase(
 
 
 def _copies(author: str, dry_run: bool) -> dict[str, Any]:
-    return {"snapshots": [], "runs": []}
+    """Snapshots that hold a text lose their data files; models that learnt from these are only named."""
+    held = holding(settings(), author)
+    if not dry_run:
+        for one in held:
+            erasure.purge(settings(), author, one)
+    snapshots = [{"snapshot": one.snapshot, "digest": one.digest, "rows": len(one.rows)} for one in held]
+    return {"snapshots": snapshots, "runs": sorted({run for one in held for run in one.runs})}
 
 
 def _wanted(found: Survey, texts: Path | None) -> list[str]:

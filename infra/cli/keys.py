@@ -1,25 +1,40 @@
 """assay keys status | rotate."""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import RenderableType
 
-from agents.keys import MASTER_VARIABLE
+from agents.keys import MASTER_VARIABLE, KeyStore
 from infra.cli.output import DryRun, Json, emit, holds, plain, table
 from infra.errors import AssayError, Exit
-from infra.wiring import key_store, settings
+from infra.wiring import bootstrap, key_store, settings
 
 
 def status(*, json: Json = False) -> Exit:
     """Open every key, and say how many there are, whose erasures are unfinished, and where the master key is.
 
-    Exit code 1 where an erasure is unfinished: `assay erase` of that author completes it. Example: assay keys status --json
+    Where a broker runs, the log is read for erasures that the key store knows nothing of: an old copy of it was brought back.
+    Exit code 1 where an erasure is unfinished or revived: `assay erase` of that author completes it.
+    Example: assay keys status --json
     """
-    found = key_store(settings()).status()
+    keys = key_store(settings())
+    found = keys.status() | {"revived": _revived(keys)}
     emit(found, json, _render)
-    return holds(not found["unfinished_erasures"])
+    return holds(not found["unfinished_erasures"] and not found["revived"])
+
+
+def _revived(keys: KeyStore) -> list[str] | None:
+    """Authors that the log has as erased and the key store has not; None where no log is to be had."""
+    from infra.erasure import erased_in_log
+
+    try:
+        brokers = bootstrap(settings())
+    except AssayError:
+        return None
+    return sorted(name for name in asyncio.run(erased_in_log(brokers)) if not keys.is_erased(name))
 
 
 def rotate(
@@ -50,6 +65,7 @@ def rotate(
 
 def _render(found: dict[str, Any]) -> RenderableType:
     unfinished = ", ".join(map(plain, found["unfinished_erasures"])) or "none"
+    revived = "no log to compare with" if found["revived"] is None else ", ".join(map(plain, found["revived"])) or "none"
     return table(
         ("", ""),
         [
@@ -58,5 +74,6 @@ def _render(found: dict[str, Any]) -> RenderableType:
             ("keys", f"{found['authors']:,} of authors, {found['edited_submissions']:,} of edited submissions"),
             ("destroyed", f"{found['destroyed']:,}, of {found['erased_authors']:,} erased authors"),
             ("unfinished", unfinished),
+            ("revived", revived),
         ],
     )
