@@ -37,6 +37,19 @@ def holding(settings: Settings, author: str) -> list[Holding]:
     return [_holding(settings, manifest, rows, said) for manifest, rows in held if rows]
 
 
+def taint(settings: Settings, author: str) -> list[Holding]:
+    """Mark every snapshot that holds texts of an author who was erased; returns them. A mark changes no file of the snapshot."""
+    held = holding(settings, author)
+    for one in held:
+        snapshots.taint(settings, one.snapshot, author, one.rows)
+    return held
+
+
+def tainted(settings: Settings, author: str) -> list[str]:
+    """The snapshots that are marked for this author."""
+    return [one.name for one in snapshots.load_all(settings) if author in snapshots.erased_in(settings, one.name)]
+
+
 def _holding(settings: Settings, manifest: Manifest, rows: Sequence[str], said: Iterable[AnyEvent]) -> Holding:
     users = tuple(event.subject for event in said if uses(event, manifest.content_digest))
     return Holding(manifest.name, manifest.content_digest, snapshots.folder(settings, manifest.name), tuple(rows), users)
