@@ -7,14 +7,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from infra.errors import AssayError
-from infra.snapshots import Source
+from infra.history.source import History
 from schemas.events import PolicyApplied, PolicyProposed
 from schemas.manifest import ANY, GivenPolicy
 from schemas.policy import Policy
 from schemas.topics import POLICIES
 
 
-def given_policies(log: Source, said: str, projects: tuple[str, ...]) -> dict[str, GivenPolicy]:
+def given_policies(log: History, said: str, projects: tuple[str, ...]) -> dict[str, GivenPolicy]:
     """By project, or by `*` where none is named. Raises AssayError for a file or a version that gives none."""
     if said.isdecimal():
         return asyncio.run(_of_version(log, int(said), projects))
@@ -38,7 +38,7 @@ def _from_file(path: Path) -> Policy:
         raise AssayError("that is no policy", where=path, got=got, hint="docs/events.md lists thresholds and ranges") from error
 
 
-async def _of_version(log: Source, version: int, projects: tuple[str, ...]) -> dict[str, GivenPolicy]:
+async def _of_version(log: History, version: int, projects: tuple[str, ...]) -> dict[str, GivenPolicy]:
     found, known = dict[str, GivenPolicy](), set[int]()
     for (topic, partition), end in (await log.ends(POLICIES.name)).items():
         async for record in log.records(topic, partition, end):

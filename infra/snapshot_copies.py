@@ -8,8 +8,9 @@ from pathlib import Path
 
 from infra import snapshots
 from infra.errors import AssayError, Exit
+from infra.history.source import History
 from infra.settings import Settings
-from infra.snapshots import Request, Sealed, Source, Watch, request_of
+from infra.snapshots import Request, Sealed, Watch, request_of
 from schemas.manifest import Manifest
 from schemas.topics import EVENTS
 
@@ -17,7 +18,7 @@ from schemas.topics import EVENTS
 def reproduce(
     settings: Settings,
     path: Path,
-    log: Source,
+    log: History,
     offsets: Mapping[str, int] | None = None,
     as_of: datetime | None = None,
     watch: Watch = lambda done, total: None,
@@ -52,7 +53,7 @@ def _hint(again: Manifest, manifest: Manifest) -> str:
     return "is it the log that the snapshot was made from? --as-of says up to where to read another one"
 
 
-def _asked(manifest: Manifest, log: Source, offsets: Mapping[str, int] | None, as_of: datetime | None) -> Request:
+def _asked(manifest: Manifest, log: History, offsets: Mapping[str, int] | None, as_of: datetime | None) -> Request:
     request = request_of(manifest)
     if offsets is not None or as_of is not None:
         return request._replace(offsets=offsets, as_of=as_of)
@@ -69,7 +70,7 @@ def _asked(manifest: Manifest, log: Source, offsets: Mapping[str, int] | None, a
 
 
 def successor(
-    settings: Settings, name: str, watch: Watch = lambda done, total: None, log: Source | None = None, dry_run: bool = False
+    settings: Settings, name: str, watch: Watch = lambda done, total: None, log: History | None = None, dry_run: bool = False
 ) -> Sealed:
     """The same dataset at the same offsets without the texts that were erased since: NAME.2, NAME.3 and so on.
 

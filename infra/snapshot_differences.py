@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from infra import parquet, snapshots
 from infra.errors import AssayError, Exit
+from infra.history.source import History
 from infra.settings import Settings
-from infra.snapshots import Request, Source, Watch, in_force_of, request_of, source
+from infra.snapshots import Request, Watch, in_force_of, log_of, request_of
 from schemas.manifest import Manifest
 from streams.differences import Change, Difference, Step, WatchedDesk, contents, differences, world
 from streams.projection import Json
@@ -23,7 +24,7 @@ class Compared(NamedTuple):
 
 
 def compare(
-    settings: Settings, name: str, other: str, watch: Watch = lambda done, total: None, log: Source | None = None
+    settings: Settings, name: str, other: str, watch: Watch = lambda done, total: None, log: History | None = None
 ) -> Compared:
     """Raises AssayError where the two are of different kinds, or of logs that do not contain each other."""
     first, last = snapshots.load(settings, name), snapshots.load(settings, other)
@@ -36,7 +37,7 @@ def compare(
         raise AssayError(
             "the two cannot be compared", where=f"{name} and {other}", got="offsets", hint=hint, exit_code=Exit.FAILED
         )
-    found = asyncio.run(_compared(log or source(settings), settings, early, late, watch))
+    found = asyncio.run(_compared(log or log_of(settings), settings, early, late, watch))
     return Compared(first, last, backwards, [_inverted(one) for one in found] if backwards else found)
 
 
@@ -52,7 +53,7 @@ def _inverted(one: Difference) -> Difference:
     return one._replace(change=_OTHER_WAY[one.change])
 
 
-async def _compared(log: Source, settings: Settings, early: Manifest, late: Manifest, watch: Watch) -> list[Difference]:
+async def _compared(log: History, settings: Settings, early: Manifest, late: Manifest, watch: Watch) -> list[Difference]:
     """Datasets on the way from A to B, of which each differs from the one before in one thing only."""
     a, b = request_of(early), request_of(late)
     desks = _desks(early, a)
@@ -69,7 +70,8 @@ async def _compared(log: Source, settings: Settings, early: Manifest, late: Mani
         for other, desk in zip(others, desks, strict=True):
             other.erased |= desk.erased
     rows_policy, rows_asked = _rows(others, late, a), _rows(others, late, b)
-    files_a, files_b = (contents(parquet.read(one, snapshots.folder(settings, one.name))) for one in (early, late))
+    files_a = _in_files(settings, early, rows_start)
+    files_b = _in_files(settings, late, rows_asked)
     steps = [
         Step("files", files_a, rows_start),
         Step("log", rows_start, rows_end),
@@ -78,6 +80,16 @@ async def _compared(log: Source, settings: Settings, early: Manifest, late: Mani
         Step("files", rows_asked, files_b),
     ]
     return list(differences(steps, start, end))
+
+
+def _in_files(settings: Settings, manifest: Manifest, rebuilt: dict[str, Json]) -> dict[str, Json]:
+    """The rows as they stand in the files. Where an erasure took the files away, what can be built again, and of erased rows that
+    there were any."""
+    path = snapshots.folder(settings, manifest.name)
+    if all((path / file.path).exists() for file in manifest.files):
+        return contents(parquet.read(manifest, path))
+    marked = {row: dict[str, Any]() for rows in snapshots.erased_in(settings, manifest.name).values() for row in rows}
+    return marked | rebuilt
 
 
 def _desks(manifest: Manifest, request: Request) -> list[WatchedDesk]:
@@ -94,7 +106,7 @@ def _place(desk: WatchedDesk) -> str:
 
 
 async def _feed(
-    log: Source,
+    log: History,
     settings: Settings,
     desks: Sequence[WatchedDesk],
     starts: Mapping[str, int],

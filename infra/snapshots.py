@@ -3,24 +3,23 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import orjson
 from pydantic import ValidationError
 
-import schemas
-import streams
 from infra import parquet
+from infra.code import code_version
 from infra.dataset_card import card
 from infra.errors import AssayError, Exit
-from infra.kafka.reading import ends, records
+from infra.history.kafka import KafkaHistory
+from infra.history.source import History
 from infra.runs import announce, now, run_event
 from infra.sealing import unfinished
 from infra.settings import Settings
@@ -34,7 +33,7 @@ from schemas.words import Provenance
 from streams import dataset as data
 from streams.pairs import chosen_pairs, judged
 from streams.preferences import Comparison
-from streams.projection import NOWHERE, Record
+from streams.projection import NOWHERE
 from streams.quality import Judged, quality
 from streams.weighing import NO_POLICY, InForce
 
@@ -43,15 +42,6 @@ CARD = "README.md"
 NAME = re.compile(NAME_PATTERN)
 Watch = Callable[[int, int], None]
 _NOTHING_NAMED: Mapping[Any, Any] = MappingProxyType({})
-
-
-class Source(Protocol):
-    """The log, wherever it is kept."""
-
-    async def ends(self, *topics: str) -> dict[tuple[str, int], int]: ...
-    def records(
-        self, topic: str, partition: int, end: int, start: int = 0, too_new: str = "quarantine"
-    ) -> AsyncIterator[Record]: ...
 
 
 class Request(NamedTuple):
@@ -107,26 +97,14 @@ class Check:
 # --- building ----------------------------------------------------------------------------------
 
 
-class _Kafka:
-    """The log on these brokers."""
-
-    def __init__(self, brokers: str) -> None:
-        self._brokers = brokers
-
-    async def ends(self, *topics: str) -> dict[tuple[str, int], int]:
-        return await ends(self._brokers, *topics)
-
-    def records(self, topic: str, partition: int, end: int, start: int = 0, too_new: str = "quarantine") -> AsyncIterator[Record]:
-        return records(self._brokers, topic, partition, end, start, too_new)
+def log_of(settings: Settings) -> History:
+    """The log as Kafka has it."""
+    return KafkaHistory(bootstrap(settings))
 
 
-def source(settings: Settings) -> Source:
-    return _Kafka(bootstrap(settings))
-
-
-def build(settings: Settings, request: Request, watch: Watch = lambda done, total: None, log: Source | None = None) -> Built:
+def build(settings: Settings, request: Request, watch: Watch = lambda done, total: None, log: History | None = None) -> Built:
     """Fold the log up to the offsets, in memory. Raises AssayError where nothing is approved, or what is cannot be split."""
-    built = asyncio.run(folded(log or source(settings), settings, request, watch))
+    built = asyncio.run(folded(log or log_of(settings), settings, request, watch))
     if not built.dataset.examples:
         left_out = ", ".join(f"{count} {reason}" for reason, count in built.dataset.left_out.items())
         raise AssayError(
@@ -159,7 +137,7 @@ _NOTHING = {
 }
 
 
-async def folded(log: Source, settings: Settings, request: Request, watch: Watch) -> Built:
+async def folded(log: History, settings: Settings, request: Request, watch: Watch) -> Built:
     """What `build` gives, also where that is nothing."""
     too_new = settings.worker.too_new
     log_ends = {f"{topic}/{number}": end for (topic, number), end in (await log.ends(EVENTS.name)).items()}
@@ -248,7 +226,7 @@ def _bounded(asked: Mapping[str, int] | None, log_ends: Mapping[str, int]) -> di
 
 
 async def _desk(
-    log: Source, place: str, bounds: Mapping[str, int], request: Request, watch: Watch, too_new: str
+    log: History, place: str, bounds: Mapping[str, int], request: Request, watch: Watch, too_new: str
 ) -> tuple[data.Desk, int]:
     """One partition folded, and the offset that it was folded up to: the bound, or the first event of the time that was asked
     for. `watch` is told of offsets read, over all partitions."""
@@ -270,7 +248,7 @@ def in_force_of(policies: Mapping[str, GivenPolicy]) -> dict[str, InForce]:
     return {project: InForce(one.version, one.policy, NOWHERE) for project, one in policies.items()}
 
 
-async def erased_since(log: Source, place: str, start: int) -> set[str]:
+async def erased_since(log: History, place: str, start: int) -> set[str]:
     """Authors erased behind the offsets: their texts can be read no more, whichever time a snapshot is of."""
     topic, _, number = place.rpartition("/")
     end, found = (await log.ends(topic))[topic, int(number)], set[str]()
@@ -329,19 +307,6 @@ def request_of(manifest: Manifest) -> Request:
         licences=manifest.licences,
         successor_of=manifest.successor_of,
     )
-
-
-def code_version() -> str:
-    """The release, and a hash of the code that decides what is in a snapshot."""
-    try:
-        release = metadata.version("assay")
-    except metadata.PackageNotFoundError:
-        release = "0"
-    digest = sha256()
-    for package in (schemas, streams):
-        for path in sorted(Path(package.__path__[0]).glob("*.py")):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return f"{release}+{digest.hexdigest()[:12]}"
 
 
 # --- sealing -----------------------------------------------------------------------------------
@@ -467,7 +432,7 @@ def erased_in(settings: Settings, name: str) -> dict[str, list[str]]:
 # --- verifying ---------------------------------------------------------------------------------
 
 
-def verify(settings: Settings, name: str, watch: Watch = lambda done, total: None, log: Source | None = None) -> list[Check]:
+def verify(settings: Settings, name: str, watch: Watch = lambda done, total: None, log: History | None = None) -> list[Check]:
     """Files against the manifest, rows against the digest, and both against a new build from the log."""
     manifest, path = load(settings, name), folder(settings, name)
     checks = [_file(path, file) for file in manifest.files]
@@ -475,7 +440,7 @@ def verify(settings: Settings, name: str, watch: Watch = lambda done, total: Non
         rows = list(parquet.read(manifest, path))
         checks.append(_equal("rows in the files", manifest.content_digest, data.content_digest(manifest.kind, rows)))
         checks.append(_equal("lineage in the files", manifest.lineage_digest, data.lineage_digest(manifest.kind, rows)))
-    again = asyncio.run(folded(log or source(settings), settings, request_of(manifest), watch))
+    again = asyncio.run(folded(log or log_of(settings), settings, request_of(manifest), watch))
     return [*checks, *_built_again(manifest, again)]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Group, RenderableType
@@ -14,11 +14,13 @@ from infra import snapshots
 from infra.cli.output import DryRun, Json, emit, holds, note, progress, table
 from infra.errors import AssayError, Exit
 from infra.runs import announce
-from infra.settings import Settings
 from infra.snapshots import Check, Request, Sealed, Watch
 from infra.wiring import settings
 from schemas.manifest import FORMATS, Layout, Manifest, RowKind, SplitBy, SplitRule
 from schemas.topics import EVENTS
+
+if TYPE_CHECKING:
+    from infra.history.source import History
 
 Format = Literal["sft", "prompt-completion", "prompt-only", "preference", "unpaired"]
 AsOf = Annotated[
@@ -27,6 +29,9 @@ AsOf = Annotated[
         name=["--as-of", "--at"],
         help="Where to stop: a time, as 2026-03-01 or 2026-03-01T12:00:00Z, or offsets of all partitions, as 0=1200,1=1187.",
     ),
+]
+Origin = Annotated[
+    str, Parameter(name="--source", help="kafka, archive (its folder in the data directory), both, or the folder of an archive.")
 ]
 
 
@@ -42,6 +47,7 @@ def create(
     split: Annotated[str, Parameter(help="Percent of groups to train on and to hold out.")] = "85/15",
     split_by: Annotated[SplitBy, Parameter(help="writer: no writer stands in two splits either.")] = "prompt",
     licence: Annotated[tuple[str, ...], Parameter(negative="", help="PROJECT=SPDX-ID for the card; repeat it for more.")] = (),
+    source: Origin = "kafka",
     json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -59,21 +65,33 @@ def create(
 
     offsets, time = _until(as_of)
     row_kind, layout = _format(format, kind)
-    given = {} if policy is None else given_policies(snapshots.source(settings()), policy, project)
+    log = _history(source)
+    given = {} if policy is None else given_policies(log, policy, project)
     request = Request(
         name, row_kind, project, offsets, time, _slices(slice), _split(split, split_by), layout, given, _licences(licence)
     )
     with _watched("read the log", json) as watch:
-        sealed = _sealed(settings(), _named(request), watch, dry_run)
+        built = snapshots.build(settings(), _named(request), watch, log)
+        manifest = snapshots.manifest_of(built, request, ())
+        planned = Sealed(manifest, snapshots.folder(settings(), manifest.name), created=False)
+        sealed = planned if dry_run else snapshots.seal(settings(), request, built)
     _warn(sealed.manifest, json)
+    _say(sealed, source, dry_run, json)
+
+
+def _history(said: str) -> "History":
+    from infra.history.choosing import source
+
+    return source(settings(), said).open()
+
+
+def _say(sealed: Sealed, source: str, dry_run: bool, json: bool) -> None:
+    """Print what was sealed, and tell the log, where one was read."""
+    if not dry_run and source in ("kafka", "both"):
+        announce(settings(), [snapshots.sealed_event(sealed.manifest)])
+    elif not dry_run:
+        note("It was built from an archive: no SnapshotSealed says so on a log.", json)
     emit(sealed, json, _render_sealed)
-
-
-def _sealed(here: Settings, request: Request, watch: Watch, dry_run: bool) -> Sealed:
-    if not dry_run:
-        return snapshots.create(here, request, watch)
-    manifest = snapshots.manifest_of(snapshots.build(here, request, watch), request, ())
-    return Sealed(manifest, snapshots.folder(here, manifest.name), created=False)
 
 
 def show(name: str, *, json: Json = False) -> None:
@@ -87,10 +105,10 @@ def list_all(*, json: Json = False) -> None:
     emit([_told(one) for one in found], json, lambda _: _render_list(found))
 
 
-def verify(name: str, *, json: Json = False) -> Exit:
+def verify(name: str, *, source: Origin = "kafka", json: Json = False) -> Exit:
     """Check a snapshot's files, and build it again from the log. Exit code 1 where anything differs."""
     with _watched("build it again", json) as watch:
-        checks = snapshots.verify(settings(), name, watch)
+        checks = snapshots.verify(settings(), name, watch, _history(source))
     held = all(check.holds for check in checks)
     erased = snapshots.erased_in(settings(), name)
     said = {"name": name, "holds": held, "tainted": bool(erased), "erased": erased, "checks": checks}
@@ -98,7 +116,7 @@ def verify(name: str, *, json: Json = False) -> Exit:
     return holds(held)
 
 
-def diff(name: str, other: str, *, json: Json = False) -> None:
+def diff(name: str, other: str, *, source: Origin = "kafka", json: Json = False) -> None:
     """Say which rows two snapshots do not have alike, and for each why.
 
     Examples:
@@ -108,7 +126,7 @@ def diff(name: str, other: str, *, json: Json = False) -> None:
     from infra.snapshot_differences import compare
 
     with _watched("read the log", json) as watch:
-        found = compare(settings(), name, other, watch)
+        found = compare(settings(), name, other, watch, _history(source))
     counts = Counter((one.change, one.reason) for one in found.rows)
     summary = [{"change": change, "reason": reason, "rows": rows} for (change, reason), rows in sorted(counts.items())]
     rows = [one._asdict() | {"place": None if one.place is None else one.place._asdict()} for one in found.rows]
@@ -120,6 +138,7 @@ def reproduce(
     manifest: Path,
     *,
     as_of: AsOf = None,
+    source: Origin = "kafka",
     json: Json = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -129,18 +148,17 @@ def reproduce(
 
     Examples:
         assay snapshot reproduce mine/manifest.json
+        assay snapshot reproduce mine --source /mnt/backup/assay
     """
     from infra.snapshot_copies import reproduce as again
 
     offsets, time = _until(as_of)
     with _watched("read the log", json) as watch:
-        sealed = again(settings(), manifest, snapshots.source(settings()), offsets, time, watch, dry_run)
-    if not dry_run:
-        announce(settings(), [snapshots.sealed_event(sealed.manifest)])
-    emit(sealed, json, _render_sealed)
+        sealed = again(settings(), manifest, _history(source), offsets, time, watch, dry_run)
+    _say(sealed, source, dry_run, json)
 
 
-def rebuild(name: str, *, json: Json = False, dry_run: DryRun = False) -> None:
+def rebuild(name: str, *, source: Origin = "kafka", json: Json = False, dry_run: DryRun = False) -> None:
     """Make the successor of a snapshot: the same rows at the same offsets, without texts whose authors were erased.
 
     Examples:
@@ -149,10 +167,8 @@ def rebuild(name: str, *, json: Json = False, dry_run: DryRun = False) -> None:
     from infra.snapshot_copies import successor
 
     with _watched("read the log", json) as watch:
-        sealed = successor(settings(), name, watch, dry_run=dry_run)
-    if not dry_run:
-        announce(settings(), [snapshots.sealed_event(sealed.manifest)])
-    emit(sealed, json, _render_sealed)
+        sealed = successor(settings(), name, watch, _history(source), dry_run)
+    _say(sealed, source, dry_run, json)
 
 
 # --- what was asked ----------------------------------------------------------------------------

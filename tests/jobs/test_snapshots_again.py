@@ -1,5 +1,6 @@
 """Snapshots of other times, policies, splits and places, over logs in memory."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 from infra import lineage, snapshots
 from infra.cli import run
 from infra.errors import AssayError
+from infra.history.archive import ArchiveHistory
+from infra.history.archiving import archive
+from infra.history.kafka import KafkaHistory
 from infra.settings import Settings
 from infra.snapshot_copies import reproduce, successor
 from infra.snapshot_differences import compare
@@ -90,7 +94,7 @@ def test_it_is_reproduced_from_its_manifest_on_another_log(world: Settings, tmp_
     made = sealed(world, Request("made", kind, as_of=time, split=SplitRule(test_percent=40)))
     with log_of([*STEPS], tmp_path / "two", partitions) as other:
         append(other, LATER, start=1_000)
-        again = reproduce(other, made.path, snapshots.source(other))
+        again = reproduce(other, made.path, snapshots.log_of(other))
         assert again.manifest.content_digest == made.manifest.content_digest
         assert all(check.holds for check in snapshots.verify(other, "made"))
 
@@ -99,10 +103,10 @@ def test_another_log_is_refused_and_nothing_is_sealed(world: Settings, tmp_path:
     made = sealed(world, Request("made"))
     with log_of([*STEPS, edit("a1", "Else.")], tmp_path / "two", 3) as other:
         with pytest.raises(AssayError, match="offsets are of other partitions"):
-            reproduce(other, made.path, snapshots.source(other))
+            reproduce(other, made.path, snapshots.log_of(other))
         ends = {f"{EVENTS.name}/{at}": end for at, end in enumerate(_ends(other, 3))}
         with pytest.raises(AssayError, match="this log gives another dataset"):
-            reproduce(other, made.path, snapshots.source(other), offsets=ends)
+            reproduce(other, made.path, snapshots.log_of(other), offsets=ends)
         assert snapshots.load_all(other) == []
 
 
@@ -312,3 +316,18 @@ def test_lists_show_what_is_tainted_and_diffs_what_changed(assay: Callable[..., 
     shown = assay("snapshot", "diff", "a", "b")
     assert "an author of one of its texts was erased" in shown
     assert "SubmissionEdited at" in shown
+
+
+# --- an archive --------------------------------------------------------------------------------
+
+
+def test_an_archive_gives_the_very_same_snapshot(world: Settings, tmp_path: Path) -> None:
+    append(world, LATER, start=1_000)
+    made = sealed(world, Request("made", policies={"p": GivenPolicy(version=0, policy=Policy(approve_confidence_permille=930))}))
+    folder = tmp_path / "archive"
+    asyncio.run(archive(KafkaHistory(str(world.kafka.brokers)), folder, topics=[EVENTS.name]))
+    elsewhere = Settings(data_dir=tmp_path / "elsewhere")
+    again = reproduce(elsewhere, made.path / "manifest.json", ArchiveHistory(folder))
+    assert again.manifest.content_digest == made.manifest.content_digest
+    assert again.manifest.files == made.manifest.files
+    assert all(check.holds for check in snapshots.verify(elsewhere, "made", log=ArchiveHistory(folder)))
