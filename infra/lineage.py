@@ -74,11 +74,23 @@ async def _written_in(brokers: str) -> Authorship:
     return written
 
 
+def ids_of(settings: Settings, manifest: Manifest) -> Iterable[tuple[str, tuple[str, ...]]]:
+    """Each row's id and the submissions that it ends with; nothing, where an erasure took the files away."""
+    return parquet.ids(manifest, snapshots.folder(settings, manifest.name)) if is_whole(settings, manifest) else ()
+
+
+def is_whole(settings: Settings, manifest: Manifest) -> bool:
+    folder = snapshots.folder(settings, manifest.name)
+    return all((folder / file.path).exists() for file in manifest.files)
+
+
 def rows_of(settings: Settings, manifest: Manifest, written: Authorship, authors: set[str]) -> list[str]:
-    """Ids of the rows that hold a text by one of these authors."""
-    ids = parquet.ids(manifest, snapshots.folder(settings, manifest.name))
+    """Ids of the rows that hold a text by one of these authors; by the marks, where an erasure took the files away."""
+    if not is_whole(settings, manifest):
+        marks = snapshots.erased_in(settings, manifest.name)
+        return sorted({row for author in authors for row in marks.get(author, ())})
     return sorted(
         row
-        for row, submissions in ids
+        for row, submissions in ids_of(settings, manifest)
         if any(not authors.isdisjoint(written.authors(submission, manifest.offsets)) for submission in submissions)
     )

@@ -139,15 +139,19 @@ _NOTHING = {
 
 async def folded(log: History, settings: Settings, request: Request, watch: Watch) -> Built:
     """What `build` gives, also where that is nothing."""
-    too_new = settings.worker.too_new
+    return built_from(*await desks_of(log, settings, request, watch), request)
+
+
+async def desks_of(log: History, settings: Settings, request: Request, watch: Watch) -> tuple[list[data.Desk], dict[str, int]]:
+    """The log's partitions, folded, and the offsets that they were folded up to."""
     log_ends = {f"{topic}/{number}": end for (topic, number), end in (await log.ends(EVENTS.name)).items()}
     bounds = _bounded(request.offsets, log_ends)
     desks, offsets = list[data.Desk](), dict[str, int]()
     for place in sorted(bounds):
-        desk, offsets[place] = await _desk(log, place, bounds, request, watch, too_new)
+        desk, offsets[place] = await _desk(log, place, bounds, request, watch, settings.worker.too_new)
         desk.erased |= await erased_since(log, place, offsets[place])
         desks.append(desk)
-    return built_from(desks, offsets, request)
+    return desks, offsets
 
 
 def built_from(desks: Sequence[data.Desk], offsets: dict[str, int], request: Request) -> Built:

@@ -190,6 +190,13 @@ class Desk:
                 place = (self.partition, row.reached, kept.since_ms)
                 yield Submission(key, *about, approved, kept.text, *place, kept.provenance, kept.authors, self._judged(row))
 
+    def authors(self, submission: str) -> tuple[str, ...]:
+        """Its writer, then who edited it."""
+        return self._texts[submission].authors
+
+    def provenance(self, submission: str) -> Provenance:
+        return self._texts[submission].provenance
+
     def _judged(self, row: Row) -> Judged | None:
         """What voters say of a row, once there are any or it is decided."""
         if row.withdrawn or not (row.votes or row.verdict):

@@ -46,6 +46,10 @@ COMMANDS = (
     ("snapshot diff", "infra.cli.snapshots:diff", "Say which rows two snapshots do not have alike, and why."),
     ("snapshot reproduce", "infra.cli.snapshots:reproduce", "Build the snapshot of a manifest on this data directory."),
     ("snapshot rebuild", "infra.cli.snapshots:rebuild", "Make a successor without texts that were erased."),
+    ("lineage model", "infra.cli.lineage:model", "Trace a model to the votes behind it."),
+    ("lineage snapshot", "infra.cli.lineage:snapshot", "Trace a snapshot to the votes behind it."),
+    ("lineage submission", "infra.cli.lineage:submission", "Say which snapshots and models hold a text."),
+    ("lineage annotator", "infra.cli.lineage:annotator", "Say where a person's texts and votes went."),
     ("train", "infra.cli.training:train", "Tune the small model on a snapshot."),
     ("evaluate", "infra.cli.training:evaluate", "Compare the tuned model with the untouched one."),
     ("runs", "infra.cli.training:runs", "List snapshots, trainings and evaluations."),
@@ -91,6 +95,7 @@ COMMANDS = (
 GROUPS = {
     "kafka": "The managed broker.",
     "snapshot": "Immutable sets of approved data.",
+    "lineage": "What stands behind a model, and where texts went.",
     "annotators": "People: rates, flags, and who may be handed what.",
     "policy": "The thresholds in force and their history.",
     "quarantine": "Records that could not be handled.",
