@@ -76,6 +76,12 @@ class Skills(Group):
     seconds: float = Field(10.0, gt=0, le=86_400, description="how often voters' skills are estimated, where something changed")
 
 
+class Keys(Group):
+    master: SecretStr | None = Field(
+        None, description="32 random bytes in base64 that wrap the keys of texts; none: keys/master.key in the data directory"
+    )
+
+
 class Models(Group):
     smollm2_dir: Place | None = Field(None, description="folder with the GGUF file of SmolLM2; none: the one of set-up")
 
@@ -92,6 +98,7 @@ class Settings(BaseModel):
     queue: Queue = Field(Queue(), description="who is handed what")
     worker: Worker = Field(Worker(), description="the agents")
     skills: Skills = Field(Skills(), description="the estimator of voters' skills")
+    keys: Keys = Field(Keys(), description="the keys of texts")
     models: Models = Field(Models(), description="the models on disk")
 
 
@@ -116,7 +123,7 @@ def load() -> Settings:
     """The settings of this process. Raises AssayError that names the setting and where it came from."""
     from_file = _file()
     try:
-        return Settings(**dict(_World(**from_file)))
+        return Settings(**{name: value for name, value in _World(**from_file)})  # `keys` is a field
     except ValidationError as error:
         raise _refused(error) from error
     except SettingsError as error:

@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from agents.keys import TextReader
 from infra import parquet, snapshots
 from infra.errors import AssayError, Exit
 from infra.history.source import History
 from infra.settings import Settings
 from infra.snapshots import Request, Watch, in_force_of, log_of, request_of
+from infra.wiring import key_store
 from schemas.manifest import Manifest
+from schemas.topics import EVENTS
 from streams.differences import Change, Difference, Step, WatchedDesk, contents, differences, world
 from streams.projection import Json
 
@@ -56,20 +59,20 @@ def _inverted(one: Difference) -> Difference:
 async def _compared(log: History, settings: Settings, early: Manifest, late: Manifest, watch: Watch) -> list[Difference]:
     """Datasets on the way from A to B, of which each differs from the one before in one thing only."""
     a, b = request_of(early), request_of(late)
-    desks = _desks(early, a)
+    desks, texts = _desks(early, a), TextReader(key_store(settings))
     await _feed(log, settings, desks, {}, early.offsets, watch)
     for desk in desks:
         desk.erased |= await snapshots.erased_since(log, _place(desk), early.offsets[_place(desk)])
-    start, rows_start = world(desks), _rows(desks, early, a)
+    start, rows_start = world(desks), _rows(desks, early, a, texts)
     await _feed(log, settings, desks, early.offsets, late.offsets, watch)
-    end, rows_end = world(desks), _rows(desks, late, a)
+    end, rows_end = world(desks), _rows(desks, late, a, texts)
     others = desks
     if a.policies != b.policies:
         others = _desks(late, b)
         await _feed(log, settings, others, {}, late.offsets, watch)
         for other, desk in zip(others, desks, strict=True):
             other.erased |= desk.erased
-    rows_policy, rows_asked = _rows(others, late, a), _rows(others, late, b)
+    rows_policy, rows_asked = _rows(others, late, a, texts), _rows(others, late, b, texts)
     files_a = _in_files(settings, early, rows_start)
     files_b = _in_files(settings, late, rows_asked)
     steps = [
@@ -97,12 +100,12 @@ def _desks(manifest: Manifest, request: Request) -> list[WatchedDesk]:
     return [WatchedDesk(int(place.rpartition("/")[2]), given) for place in sorted(manifest.offsets)]
 
 
-def _rows(desks: Sequence[WatchedDesk], manifest: Manifest, request: Request) -> dict[str, Json]:
-    return contents(snapshots.built_from(desks, dict(manifest.offsets), request).dataset)
+def _rows(desks: Sequence[WatchedDesk], manifest: Manifest, request: Request, texts: TextReader) -> dict[str, Json]:
+    return contents(snapshots.built_from(desks, dict(manifest.offsets), request, texts).dataset)
 
 
 def _place(desk: WatchedDesk) -> str:
-    return f"{snapshots.EVENTS.name}/{desk.partition}"
+    return f"{EVENTS.name}/{desk.partition}"
 
 
 async def _feed(

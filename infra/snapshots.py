@@ -14,16 +14,18 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic import ValidationError
 
+from agents.keys import TextReader
 from infra import parquet
 from infra.code import code_version
 from infra.dataset_card import card
 from infra.errors import AssayError, Exit
 from infra.history.kafka import KafkaHistory
 from infra.history.source import History
+from infra.processes import write_whole
 from infra.runs import announce, now, run_event
 from infra.sealing import unfinished
 from infra.settings import Settings
-from infra.wiring import bootstrap
+from infra.wiring import bootstrap, key_store
 from schemas.events import AnyEvent, AuthorErased, SnapshotSealed
 from schemas.identity import unix_milliseconds
 from schemas.manifest import LAYOUTS, NAME_PATTERN, GivenPolicy, Layout, Manifest, Quality, RowKind, SnapshotFile, SplitRule
@@ -139,7 +141,7 @@ _NOTHING = {
 
 async def folded(log: History, settings: Settings, request: Request, watch: Watch) -> Built:
     """What `build` gives, also where that is nothing."""
-    return built_from(*await desks_of(log, settings, request, watch), request)
+    return built_from(*await desks_of(log, settings, request, watch), request, TextReader(key_store(settings)))
 
 
 async def desks_of(log: History, settings: Settings, request: Request, watch: Watch) -> tuple[list[data.Desk], dict[str, int]]:
@@ -154,9 +156,10 @@ async def desks_of(log: History, settings: Settings, request: Request, watch: Wa
     return desks, offsets
 
 
-def built_from(desks: Sequence[data.Desk], offsets: dict[str, int], request: Request) -> Built:
-    """The dataset of the log's partitions, each folded up to its offset."""
-    submissions = [submission for desk in desks for submission in desk.submissions()]
+def built_from(desks: Sequence[data.Desk], offsets: dict[str, int], request: Request, texts: TextReader | None = None) -> Built:
+    """The dataset of the log's partitions, each folded up to its offset; without a reader, with texts as the log has them."""
+    found = (submission for desk in desks for submission in desk.submissions())
+    submissions = list(found) if texts is None else [_opened(one, texts) for one in found]
     compared = [comparison for desk in desks for comparison in desk.comparisons()]
     wanted = wanted_by(request)._replace(erased=frozenset(author for desk in desks for author in desk.erased))
     chosen = chosen_pairs(submissions, compared, wanted) if request.kind == "preference" else data.chosen(submissions, wanted)
@@ -211,6 +214,14 @@ def _provenance(chosen: data.Dataset, submissions: Iterable[data.Submission]) ->
     made: dict[str, Provenance] = {one.id: one.provenance for one in submissions}
     found = Counter(made[one] for example in chosen.examples for one in example.texts())
     return dict(sorted(found.items()))
+
+
+def _opened(submission: data.Submission, texts: TextReader) -> data.Submission:
+    """With its text as people read it, if it may stand in a row."""
+    if not submission.approved:
+        return submission
+    text = texts.read(submission.id, submission.revision, submission.text, submission.by)
+    return submission._replace(text="", erased=True) if text is None else submission._replace(text=text)
 
 
 def _bounded(asked: Mapping[str, int] | None, log_ends: Mapping[str, int]) -> dict[str, int]:
@@ -418,10 +429,7 @@ ERASED = "erased.json"
 def taint(settings: Settings, name: str, author: str, rows: Sequence[str]) -> None:
     """Mark a snapshot as one that still holds texts of an erased author. The mark stands beside the files, which never change."""
     marks = erased_in(settings, name) | {author: sorted(rows)}
-    path = folder(settings, name) / ERASED
-    part = path.with_suffix(".part")
-    part.write_bytes(orjson.dumps(marks, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
-    part.replace(path)
+    write_whole(folder(settings, name) / ERASED, orjson.dumps(marks, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
 
 
 def erased_in(settings: Settings, name: str) -> dict[str, list[str]]:

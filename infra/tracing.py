@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from agents.keys import TextReader
 from infra import lineage, snapshots
 from infra.errors import AssayError
 from infra.history.source import History
 from infra.settings import Settings
 from infra.snapshots import Request, Watch, request_of
+from infra.wiring import key_store
 from schemas.events import EvaluationFinished, PolicyApplied, PreferenceCast, SnapshotSealed, TrainingFinished, VoteCast
 from schemas.manifest import GivenPolicy, Manifest
 from schemas.policy import Policy
@@ -87,7 +89,7 @@ def of_snapshot(
     request = request_of(local[0]) if local else request_of_event(events[0].data)
     digest = local[0].content_digest if local else events[0].data.digest
     desks, offsets = asyncio.run(snapshots.desks_of(log, settings, request, watch))
-    built = snapshots.built_from(desks, offsets, request)
+    built = snapshots.built_from(desks, offsets, request, TextReader(key_store(settings)))
     behind = Origins(desks).of(built.dataset.examples)
     applied = asyncio.run(_applied(log))
     return {

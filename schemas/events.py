@@ -19,6 +19,7 @@ from schemas.words import (
     EventId,
     Frozen,
     Hour,
+    KeptText,
     Kind,
     Label,
     MilliNats,
@@ -39,7 +40,6 @@ from schemas.words import (
     SliceId,
     SubjectId,
     Task,
-    Text,
     UtcTime,
     Verdict,
     Version,
@@ -55,7 +55,8 @@ class SubmissionReceived(Frozen):
     kind: Kind
     writer: AnnotatorId
     slice: SliceId
-    text: Text
+    #: Sealed with the writer's key (`sealed:1:...`), or plain.
+    text: KeptText
     provenance: Provenance
     #: The submission that this one answers: always set for a completion, and for a prompt that goes on with a conversation.
     prompt: SubjectId | None = None
@@ -66,7 +67,8 @@ class SubmissionEdited(Frozen):
 
     revision: Annotated[int, Field(ge=2, le=10_000)]
     editor: AnnotatorId
-    text: Text
+    #: Sealed with the submission's own key for edits, which goes with its writer's and with each editor's; or plain.
+    text: KeptText
     reason: Reason | None = None
 
 
@@ -209,7 +211,7 @@ class LeaseEnded(Frozen):
 
 
 class AuthorErased(Frozen):
-    """The key of an author's texts was destroyed."""
+    """The keys of an author's texts were destroyed; one copy of this stands in each partition."""
 
     author: AnnotatorId
     reason: Reason | None = None
@@ -557,8 +559,8 @@ class Event(Frozen, Generic[TypeT, DataT]):
 
 
 AnyEvent = Annotated[
-    Event[Literal["assay.SubmissionReceived.v2"], SubmissionReceived]
-    | Event[Literal["assay.SubmissionEdited.v1"], SubmissionEdited]
+    Event[Literal["assay.SubmissionReceived.v3"], SubmissionReceived]
+    | Event[Literal["assay.SubmissionEdited.v2"], SubmissionEdited]
     | Event[Literal["assay.SubmissionWithdrawn.v1"], SubmissionWithdrawn]
     | Event[Literal["assay.SubmissionAnalysed.v1"], SubmissionAnalysed]
     | Event[Literal["assay.VoteCast.v2"], VoteCast]

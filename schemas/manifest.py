@@ -49,23 +49,23 @@ class SplitRule(Frozen):
 LeftOut = Literal[
     "prompt_unknown",
     "ancestor_not_approved",
+    "erased",
     "not_a_conversation",
     "not_preferred",
     "completion_not_approved",
     "another_prompt",
     "edited_since",
-    "erased",
 ]
 #: Why an approved submission, or a comparison, is not among the rows.
 LEFT_OUT: dict[LeftOut, str] = {
     "prompt_unknown": "it names no prompt, or one that the log does not hold below the offsets",
     "ancestor_not_approved": "a text before it in the conversation is not approved",
+    "erased": "its text, or one before it in the conversation, was erased",
     "not_a_conversation": "the texts before it do not alternate between user and assistant, or run in a circle",
     "not_preferred": "neither completion is preferred: the comparison is undecided, escalated or a tie",
     "completion_not_approved": "one of the two completions is not approved, or the log does not hold it below the offsets",
     "another_prompt": "one of the two completions does not answer the prompt of the comparison",
     "edited_since": "one of the two completions was edited after the comparison was offered",
-    "erased": "an author of one of its texts was erased",
 }
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"

@@ -51,6 +51,14 @@ class Submission(NamedTuple):
     #: The writer and editors of its revisions.
     authors: tuple[str, ...] = ()
     judged: Judged | None = None
+    #: Who wrote the newest revision.
+    by: str = ""
+    #: Nobody can read the text any more.
+    erased: bool = False
+
+    def is_erased(self, authors: Collection[str]) -> bool:
+        """Whether nobody may read it: without its key, or when one of these authors had a hand in it."""
+        return self.erased or any(author in authors for author in self.authors)
 
 
 class Sample(Protocol):
@@ -128,10 +136,12 @@ class _Text(NamedTuple):
     """A submission's newest revision, beside what review keeps of it."""
 
     revision: int
+    #: As the log has it, perhaps sealed.
     text: str
     since_ms: int
     provenance: Provenance
     authors: tuple[str, ...]
+    by: str
 
 
 class Desk:
@@ -174,21 +184,24 @@ class Desk:
     def _keep(self, subject: str, data: Any, time_ms: int) -> None:
         known = self._texts.get(subject)
         if isinstance(data, e.SubmissionReceived) and known is None:
-            self._texts[subject] = _Text(1, data.text, time_ms, data.provenance, (data.writer,))
+            self._texts[subject] = _Text(1, data.text, time_ms, data.provenance, (data.writer,), data.writer)
         elif isinstance(data, e.SubmissionEdited) and known is not None and data.revision > known.revision:
             authors = known.authors if data.editor in known.authors else (*known.authors, data.editor)
-            self._texts[subject] = _Text(data.revision, data.text, time_ms, known.provenance, authors)
+            self._texts[subject] = _Text(data.revision, data.text, time_ms, known.provenance, authors, data.editor)
         elif isinstance(data, e.AuthorErased):
             self.erased.add(data.author)
 
     def submissions(self) -> Iterator[Submission]:
+        """Each with its text as the log has it, perhaps sealed."""
         for key, row in self.state.rows.items():
             if row.revision:
                 kept = self._texts[key]
                 approved = row.verdict == "approved" and kept.revision == row.revision
                 about = (row.project, row.kind, row.writer, row.slice, row.prompt, row.revision)
                 place = (self.partition, row.reached, kept.since_ms)
-                yield Submission(key, *about, approved, kept.text, *place, kept.provenance, kept.authors, self._judged(row))
+                yield Submission(
+                    key, *about, approved, kept.text, *place, kept.provenance, kept.authors, self._judged(row), kept.by
+                )
 
     def authors(self, submission: str) -> tuple[str, ...]:
         """Its writer, then who edited it."""
@@ -282,7 +295,7 @@ def conversation(
         return "prompt_unknown"
     if not all(submission.approved for submission in chain):
         return "ancestor_not_approved"
-    if any(author in erased for submission in chain for author in submission.authors):
+    if any(one.is_erased(erased) for one in chain):
         return "erased"
     messages = tuple(Message(ROLES[submission.kind], submission.text) for submission in reversed(chain))
     return messages if _alternates(messages) else "not_a_conversation"

@@ -131,7 +131,7 @@ def _sides(
     reason = _unfit(row, chosen, rejected)
     if reason is not None:
         return reason
-    messages = "erased" if any(author in erased for author in rejected.authors) else conversation(chosen, by_id, erased)
+    messages = "erased" if rejected.is_erased(erased) else conversation(chosen, by_id, erased)
     if isinstance(messages, str):
         return messages
     return _Sides(subject, partition, row, decision, chosen, rejected, messages[:-1])

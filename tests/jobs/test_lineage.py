@@ -135,7 +135,7 @@ def test_a_text_and_a_person_lead_to_snapshots_and_models(world: Settings) -> No
         ("s", ["a", "b"], ["test-1", "eval-1"]),
         ("pairs", ["x"], []),
     ]
-    assert told["history"][0]["event"] == "assay.SubmissionReceived.v2"
+    assert told["history"][0]["event"] == "assay.SubmissionReceived.v3"
     assert [one["rows"] for one in tracing.of_submission(world, "x", log)["snapshots"]] == [["x"]]
     editor = tracing.of_annotator(world, "ed", log)
     assert (editor["submissions"], editor["edits"], editor["judged"]) == (0, 1, 0)

@@ -203,7 +203,7 @@ def test_each_way_between_two_snapshots_has_its_reason(world: Settings) -> None:
     assert compare(world, "a", "a").rows == []
     one = compare(world, "a", "b").rows[0].place
     assert one is not None
-    assert (one.event, one.reason) == ("assay.SubmissionEdited.v1", "edited")
+    assert (one.event, one.reason) == ("assay.SubmissionEdited.v2", "edited")
 
 
 def test_what_a_given_policy_and_another_request_change(world: Settings) -> None:
