@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import orjson
 import uuid_utils
 
 from agents.keys import Erasure, TextReader
@@ -22,8 +21,7 @@ from infra.assignment.ledger import utc_now
 from infra.errors import AssayError
 from infra.importing.publish import message, publishing
 from infra.kafka.reading import ends
-from infra.lineage import MARK, Holding, marks
-from infra.processes import write_whole
+from infra.lineage import Holding
 from infra.settings import Settings
 from infra.wiring import bootstrap, key_store
 from schemas import events as e
@@ -217,15 +215,10 @@ def erase(settings: Settings, found: Survey, reason: str | None) -> Erased:
 def purge(settings: Settings, author: str, held: Holding) -> None:
     """Mark a snapshot as one that held the author's texts, and remove its data files; manifest and mark stay. Interrupted, it
     is found again by its mark."""
-    _mark(held, author)
+    snapshots.taint(settings, held.snapshot, author, held.rows)
     manifest = snapshots.load(settings, held.snapshot)
     for file in manifest.files:
         (held.path / file.path).unlink(missing_ok=True)
-
-
-def _mark(held: Holding, author: str) -> None:
-    said = marks(held.path) | {author: sorted(held.rows)}
-    write_whole(held.path / MARK, orjson.dumps(said, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
 
 
 def complete(settings: Settings, author: str) -> None:

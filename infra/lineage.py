@@ -5,8 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
 from infra import parquet, runs, snapshots
 from infra.kafka.reading import ends, records
 from infra.settings import Settings
@@ -39,6 +37,19 @@ def holding(settings: Settings, author: str) -> list[Holding]:
     return [_holding(settings, manifest, rows, said) for manifest, rows in held if rows]
 
 
+def taint(settings: Settings, author: str) -> list[Holding]:
+    """Mark every snapshot that holds texts of an author who was erased; returns them. A mark changes no file of the snapshot."""
+    held = holding(settings, author)
+    for one in held:
+        snapshots.taint(settings, one.snapshot, author, one.rows)
+    return held
+
+
+def tainted(settings: Settings, author: str) -> list[str]:
+    """The snapshots that are marked for this author."""
+    return [one.name for one in snapshots.load_all(settings) if author in snapshots.erased_in(settings, one.name)]
+
+
 def _holding(settings: Settings, manifest: Manifest, rows: Sequence[str], said: Iterable[AnyEvent]) -> Holding:
     users = tuple(event.subject for event in said if uses(event, manifest.content_digest))
     return Holding(manifest.name, manifest.content_digest, snapshots.folder(settings, manifest.name), tuple(rows), users)
@@ -63,25 +74,23 @@ async def _written_in(brokers: str) -> Authorship:
     return written
 
 
-#: Beside a snapshot's manifest: the rows that held texts of authors that were erased, by author.
-MARK = "erased.json"
+def ids_of(settings: Settings, manifest: Manifest) -> Iterable[tuple[str, tuple[str, ...]]]:
+    """Each row's id and the submissions that it ends with; nothing, where an erasure took the files away."""
+    return parquet.ids(manifest, snapshots.folder(settings, manifest.name)) if is_whole(settings, manifest) else ()
 
 
-def marks(folder: Path) -> dict[str, list[str]]:
-    path = folder / MARK
-    found: dict[str, list[str]] = orjson.loads(path.read_bytes()) if path.exists() else {}
-    return found
+def is_whole(settings: Settings, manifest: Manifest) -> bool:
+    folder = snapshots.folder(settings, manifest.name)
+    return all((folder / file.path).exists() for file in manifest.files)
 
 
 def rows_of(settings: Settings, manifest: Manifest, written: Authorship, authors: set[str]) -> list[str]:
-    """Ids of the rows that hold a text by one of these authors."""
-    folder = snapshots.folder(settings, manifest.name)
-    if not all((folder / file.path).exists() for file in manifest.files):
-        # An erasure took them away, and left a mark.
-        return sorted({row for author, rows in marks(folder).items() if author in authors for row in rows})
-    ids = parquet.ids(manifest, folder)
+    """Ids of the rows that hold a text by one of these authors; by the marks, where an erasure took the files away."""
+    if not is_whole(settings, manifest):
+        marks = snapshots.erased_in(settings, manifest.name)
+        return sorted({row for author in authors for row in marks.get(author, ())})
     return sorted(
         row
-        for row, submissions in ids
+        for row, submissions in ids_of(settings, manifest)
         if any(not authors.isdisjoint(written.authors(submission, manifest.offsets)) for submission in submissions)
     )

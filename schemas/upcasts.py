@@ -22,6 +22,7 @@ from schemas.events import (
     PolicyApplied,
     PolicyProposed,
     SkillsEstimated,
+    SnapshotSealed,
     SubmissionEdited,
     SubmissionReceived,
     VerdictReached,
@@ -36,6 +37,7 @@ from schemas.words import (
     Kind,
     MilliNats,
     Milliseconds,
+    Name,
     Offset,
     Origin,
     Permille,
@@ -333,6 +335,21 @@ class AnnotatorClearedV1(Frozen):
         return AnnotatorCleared(**self.__dict__, reason="recovered")
 
 
+class SnapshotSealedV1(Frozen):
+    """An immutable set of approved data exists, with this digest."""
+
+    name: Name
+    digest: Sha256
+    rows: Count
+    splits: dict[str, Count]
+    offsets: dict[str, Offset]
+    policy_versions: dict[str, Version]
+    code_version: Name
+
+    def upcast_v1_v2(self) -> SnapshotSealed:
+        return SnapshotSealed(**self.__dict__)
+
+
 #: One step of each chain.
 UPCASTS: dict[type[Frozen], Callable[[Any], Frozen]] = {
     SubmissionReceivedV1: SubmissionReceivedV1.upcast_v1_v2,
@@ -349,6 +366,7 @@ UPCASTS: dict[type[Frozen], Callable[[Any], Frozen]] = {
     JudgementScoredV1: JudgementScoredV1.upcast_v1_v2,
     AnnotatorFlaggedV1: AnnotatorFlaggedV1.upcast_v1_v2,
     AnnotatorClearedV1: AnnotatorClearedV1.upcast_v1_v2,
+    SnapshotSealedV1: SnapshotSealedV1.upcast_v1_v2,
 }
 
 SubmissionReceivedV1Event = Event[Literal["assay.SubmissionReceived.v1"], SubmissionReceivedV1]
@@ -365,6 +383,7 @@ OverlapRequestedV1Event = Event[Literal["assay.OverlapRequested.v1"], OverlapReq
 JudgementScoredV1Event = Event[Literal["assay.JudgementScored.v1"], JudgementScoredV1]
 AnnotatorFlaggedV1Event = Event[Literal["assay.AnnotatorFlagged.v1"], AnnotatorFlaggedV1]
 AnnotatorClearedV1Event = Event[Literal["assay.AnnotatorCleared.v1"], AnnotatorClearedV1]
+SnapshotSealedV1Event = Event[Literal["assay.SnapshotSealed.v1"], SnapshotSealedV1]
 
 #: An event as somebody told it, in an older version.
 OldEvent = (
@@ -382,6 +401,7 @@ OldEvent = (
     | JudgementScoredV1Event
     | AnnotatorFlaggedV1Event
     | AnnotatorClearedV1Event
+    | SnapshotSealedV1Event
 )
 OLD_EVENTS: tuple[type[Frozen], ...] = get_args(OldEvent)
 

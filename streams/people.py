@@ -31,7 +31,7 @@ class Person(NamedTuple):
     @property
     def state(self) -> str:
         """What the person's flags lead to, all in all."""
-        return STATES[max((flag[0] for flag in self.tally.flags.values()), key=_SEVERITY.index, default="")]
+        return state_of(self.tally)
 
     def rate(self, rule: str) -> Rate:
         """The rate as its rule looks at it: after a flag expired, only what came since."""
@@ -41,6 +41,10 @@ class Person(NamedTuple):
         """How many times its limit the lower bound of the worst rate is, and which rate that is. By lower bounds, so that one
         of one never outranks forty of a hundred."""
         return max((1_000 * self.rate(rule).low / self.rules.limits[rule][0], rule) for rule in RATES)
+
+
+def state_of(tally: Tally) -> str:
+    return STATES[max((flag[0] for flag in tally.flags.values()), key=_SEVERITY.index, default="")]
 
 
 def person(annotator: str, name: str, tally: Tally, rules: Rules) -> Person:

@@ -27,7 +27,7 @@ OVERALL = "overall"
 ESCALATED = "escalated"
 
 #: What a comparison's id has before it in the key of its row; no subject's id begins like this.
-_KEY = "~comparison/"
+KEY = "~comparison/"
 
 
 class Preference(NamedTuple):
@@ -89,15 +89,15 @@ def rules_in(in_force: InForce, shared: dict[str, Json], project: str) -> Rules:
 
 def key_of(subject: str) -> str:
     """The key of this comparison's row."""
-    return _KEY + subject
+    return KEY + subject
 
 
 def comparisons(state: AnyState, project: str | None = None) -> Iterator[tuple[str, Comparison]]:
     """The comparisons of a partition, or of one project in it, with their ids and in order of these."""
-    for key in sorted(key for key in state.shared if key.startswith(_KEY)):
+    for key in sorted(key for key in state.shared if key.startswith(KEY)):
         packed = state.shared[key]
         if project in (None, packed["project"]):
-            yield key.removeprefix(_KEY), unpack(packed)
+            yield key.removeprefix(KEY), unpack(packed)
 
 
 def pack(row: Comparison) -> Json:

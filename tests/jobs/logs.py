@@ -15,11 +15,9 @@ from schemas.events import AnyEvent
 from schemas.topics import EVENTS, POLICIES, RUNS
 from schemas.wire import encode
 from schemas.words import Frozen
-from tests.jobs.conversations import events
+from tests.jobs.conversations import EVERYWHERE, events
 
 Steps = Sequence[tuple[str, Frozen]]
-#: The subject of a control record, of which every partition gets a copy.
-EVERYWHERE = "*"
 
 
 @contextmanager

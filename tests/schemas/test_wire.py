@@ -248,6 +248,10 @@ SINCE_VERSION_1: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "JudgementScored.v1.takenback": ({"task": "review"}, ()),
     "AnnotatorFlagged.v1": ({"task": "review", "action": "notify", "evidence": [], "subjects": []}, ()),
     "AnnotatorCleared.v1": ({"task": "review", "reason": "recovered"}, ()),
+    "SnapshotSealed.v1": (
+        {"projects": [], "slices": [], "split": {"test_percent": 15, "by": "prompt"}, "given_policies": {}},
+        (),
+    ),
 }
 
 
