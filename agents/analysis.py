@@ -13,6 +13,7 @@ import uuid_utils
 
 from agents.clients import Producer, new_producer
 from agents.embedding import Analysis, Embedder, load_embedder
+from agents.keys import TextReader
 from agents.partition import Status
 from agents.publishing import Publisher, delivered, fact_headers
 from agents.quarantine import written_by_later
@@ -21,6 +22,7 @@ from schemas import events as e
 from schemas.catalogue import TYPE_OF
 from schemas.topics import EVENTS
 from schemas.wire import TooNew, Undecodable, decode
+from streams.sealed import revision_of, speaker
 
 _ANALYSED = TYPE_OF[e.SubmissionAnalysed]
 _TEXT_TYPES = (b"assay.SubmissionReceived.", b"assay.SubmissionEdited.")
@@ -39,10 +41,13 @@ class Wanted(NamedTuple):
     text: str
     time: Any
     partition: int
+    #: Who wrote the text.
+    by: str
 
 
 def wanted(records: list[Any], too_new: str = "stop") -> list[Wanted]:
-    """The texts among these records. Others are skipped by their bytes, undecodable ones are the fold's to report.
+    """The texts among these records, as the log has them. Others are skipped by their bytes, undecodable ones are the fold's
+    to report.
 
     Raises WrittenByLater, unless the fold sets such records aside: a text of a later version waits for a worker that reads it.
     """
@@ -61,8 +66,8 @@ def wanted(records: list[Any], too_new: str = "stop") -> list[Wanted]:
         except Undecodable:
             continue
         if isinstance(event.data, e.SubmissionReceived | e.SubmissionEdited):
-            revision = event.data.revision if isinstance(event.data, e.SubmissionEdited) else 1
-            found.append(Wanted(event.subject, revision, event.data.text, event.time, raw.partition))
+            revision, by = revision_of(event.data), str(speaker(event.data))
+            found.append(Wanted(event.subject, revision, event.data.text, event.time, raw.partition, by))
     return found
 
 
@@ -89,6 +94,7 @@ class AnalysisRunner:
         self._fatal = fatal
         self._producer: Producer | None = None
         self._embedder: Embedder | None = None
+        self._texts = TextReader(settings.keys)
         #: Texts come again: placeholders of imported sets, boilerplate, edits that were undone.
         self._known: dict[str, Analysis] = {}
 
@@ -96,7 +102,7 @@ class AnalysisRunner:
         """Handle a stream of Faust events whose values are batches, until it ends."""
         try:
             async for event in stream:
-                await self._analyse(wanted(event.value, self._settings.too_new))
+                await self._analyse(self._readable(wanted(event.value, self._settings.too_new)))
                 event.ack()
         except Exception as error:
             self._fatal(error)
@@ -114,6 +120,11 @@ class AnalysisRunner:
     async def close(self) -> None:
         if self._producer is not None:
             await self._producer.stop()
+
+    def _readable(self, texts: list[Wanted]) -> list[Wanted]:
+        """The texts as people wrote them, without those that were erased before their turn came."""
+        read = ((want, self._texts.read(want.subject, want.revision, want.text, want.by)) for want in texts)
+        return [want._replace(text=text) for want, text in read if text is not None]
 
     async def _analyse(self, texts: list[Wanted]) -> None:
         publisher = Publisher(await self._connected())

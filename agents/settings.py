@@ -1,10 +1,13 @@
 """What a worker is told. The command line's settings hold the same options under `worker`."""
 
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+if TYPE_CHECKING:
+    from agents.keys import KeyStore
 
 
 class WorkerOptions(BaseModel):
@@ -41,6 +44,15 @@ class WorkerSettings(WorkerOptions):
 
     brokers: str = "127.0.0.1:9092"
     data_dir: Path = Path(".assay")
+    #: The master key of the key store in base64; none: the store's own file.
+    master: SecretStr | None = None
+
+    @property
+    def keys(self) -> "KeyStore":
+        """What opens the texts of the log."""
+        from agents.keys import KeyStore
+
+        return KeyStore(self.data_dir / "keys", self.master.get_secret_value() if self.master else None)
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -49,6 +61,7 @@ class WorkerSettings(WorkerOptions):
         return cls(
             brokers=world.kafka.brokers,
             data_dir=world.data_dir,
+            master=world.keys.master,
             **world.worker.model_dump(include=set(WorkerOptions.model_fields)),
         )
 
@@ -57,6 +70,12 @@ class _Kafka(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     brokers: str = "127.0.0.1:9092"
+
+
+class _Keys(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    master: SecretStr | None = None
 
 
 class _Options(WorkerOptions):
@@ -69,3 +88,4 @@ class _World(BaseSettings):
     data_dir: Path = Path(".assay")
     kafka: _Kafka = _Kafka()
     worker: _Options = _Options()
+    keys: _Keys = _Keys()

@@ -56,6 +56,9 @@ def explain(error: BaseException) -> AssayError:
         return error
     if isinstance(error, OSError):
         return _from_os(error)
+    if type(error).__module__ == "agents.keys":
+        said = vars(error)
+        return AssayError(said["what"], where=said["where"], hint=said["hint"], exit_code=Exit.FAILED)
     if type(error).__module__.startswith("aiokafka"):
         return _from_kafka(error)
     return AssayError(

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
-from schemas.manifest import LAYOUTS, LEFT_OUT, SPLITS, Layout, Manifest, SnapshotFile, Split
+from schemas.manifest import LAYOUTS, SPLITS, Layout, Manifest, SnapshotFile, Split
 from streams.dataset import ABOUT_OF, TEXTS, Dataset, Sample, example
 from streams.pairs import pair
 
@@ -53,50 +52,12 @@ def read(manifest: Manifest, folder: Path) -> Iterator[Sample]:
                 yield pair(found, file.split) if layout == "preference" else example(found, layout, file.split)
 
 
-def card(manifest: Manifest) -> str:
-    """The README of the dataset: YAML that `load_dataset` reads, then the same for people."""
-    layouts = LAYOUTS[manifest.kind]
-    configs = [_config(manifest, layout, default=layout == layouts[0]) for layout in layouts]
-    header = yaml.safe_dump({"pretty_name": manifest.name, "configs": configs}, sort_keys=False)
-    return f"---\n{header}---\n\n{_text(manifest)}"
-
-
-def _config(manifest: Manifest, layout: Layout, default: bool) -> dict[str, object]:
-    files = [{"split": file.split, "path": file.path} for file in manifest.files if file.layout == layout]
-    return {"config_name": layout, **({"default": True} if default else {}), "data_files": files}
-
-
-_WHAT = {
-    "completion": "approved submissions of kind completion",
-    "prompt": "approved submissions of kind prompt",
-    "preference": "comparisons decided between two completions",
-}
-
-
-def _text(manifest: Manifest) -> str:
-    layouts = LAYOUTS[manifest.kind]
-    slices = [f"| {name} | {counts['train']} | {counts['test']} |" for name, counts in manifest.slices.items()]
-    left_out = [f"- {count}: {LEFT_OUT[reason]}" for reason, count in manifest.left_out.items()]
-    return "\n".join(
-        [
-            f"# {manifest.name}",
-            "",
-            f"{manifest.rows} {_WHAT[manifest.kind]}, each approved by review.",
-            f"Content digest `{manifest.content_digest}`.",
-            "",
-            "```python",
-            "from datasets import load_dataset",
-            "",
-            *(f'load_dataset("path/to/this/folder", "{layout}")' for layout in layouts),
-            "```",
-            "",
-            "Prompts that are equal or nearly equal share a `group`, and a group stands in one split only.",
-            "`partition` and `verdict_offset` are the place in the log where the row's verdict was reached.",
-            "",
-            "| slice | train | test |",
-            "|---|---|---|",
-            *slices,
-            "",
-            *(["Approved and yet left out:", "", *left_out, ""] if left_out else []),
-        ]
-    )
+def ids(manifest: Manifest, folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each row's id and the submissions that it ends with: one completion or prompt, or the two of a comparison."""
+    layout = LAYOUTS[manifest.kind][0]
+    columns = ["comparison", "chosen_id", "rejected_id"] if layout == "preference" else ["submission", "submission"]
+    for file in manifest.files:
+        if file.layout == layout:
+            table = pq.read_table(folder / file.path, columns=sorted(set(columns)))
+            for row, *ends in zip(*(table[name].to_pylist() for name in columns), strict=True):
+                yield row, tuple(ends)

@@ -82,6 +82,12 @@ class Audit(Group):
     port: Port = Field(0, description="port of the audit's metrics; 0 picks a free one and remembers it")
 
 
+class Keys(Group):
+    master: SecretStr | None = Field(
+        None, description="32 random bytes in base64 that wrap the keys of texts; none: keys/master.key in the data directory"
+    )
+
+
 class Models(Group):
     smollm2_dir: Place | None = Field(None, description="folder with the GGUF file of SmolLM2; none: the one of set-up")
 
@@ -99,6 +105,7 @@ class Settings(BaseModel):
     worker: Worker = Field(Worker(), description="the agents")
     skills: Skills = Field(Skills(), description="the estimator of voters' skills")
     audit: Audit = Field(Audit(), description="live against replay, in the background")
+    keys: Keys = Field(Keys(), description="the keys of texts")
     models: Models = Field(Models(), description="the models on disk")
 
 
@@ -123,7 +130,7 @@ def load() -> Settings:
     """The settings of this process. Raises AssayError that names the setting and where it came from."""
     from_file = _file()
     try:
-        return Settings(**dict(_World(**from_file)))
+        return Settings(**{name: value for name, value in _World(**from_file)})  # `keys` is a field
     except ValidationError as error:
         raise _refused(error) from error
     except SettingsError as error:

@@ -8,6 +8,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import Field, StringConstraints, TypeAdapter
 
+from schemas.manifest import RowKind, SlicePattern, SplitRule
 from schemas.policy import Policy
 from schemas.words import (
     Action,
@@ -18,6 +19,7 @@ from schemas.words import (
     EventId,
     Frozen,
     Hour,
+    KeptText,
     Kind,
     Label,
     MilliNats,
@@ -38,7 +40,6 @@ from schemas.words import (
     SliceId,
     SubjectId,
     Task,
-    Text,
     UtcTime,
     Verdict,
     Version,
@@ -54,7 +55,8 @@ class SubmissionReceived(Frozen):
     kind: Kind
     writer: AnnotatorId
     slice: SliceId
-    text: Text
+    #: Sealed with the writer's key (`sealed:1:...`), or plain.
+    text: KeptText
     provenance: Provenance
     #: The submission that this one answers: always set for a completion, and for a prompt that goes on with a conversation.
     prompt: SubjectId | None = None
@@ -65,7 +67,8 @@ class SubmissionEdited(Frozen):
 
     revision: Annotated[int, Field(ge=2, le=10_000)]
     editor: AnnotatorId
-    text: Text
+    #: Sealed with the submission's own key for edits, which goes with its writer's and with each editor's; or plain.
+    text: KeptText
     reason: Reason | None = None
 
 
@@ -208,7 +211,7 @@ class LeaseEnded(Frozen):
 
 
 class AuthorErased(Frozen):
-    """The key of an author's texts was destroyed."""
+    """The keys of an author's texts were destroyed; one copy of this stands in each partition."""
 
     author: AnnotatorId
     reason: Reason | None = None
@@ -494,16 +497,35 @@ class AnnotatorCleared(Frozen):
 # --- what the jobs did -------------------------------------------------------------------------
 
 
+#: A threshold of whichever version of policies, as a snapshot was made with it.
+ThresholdValue = (
+    Annotated[int, Field(ge=-1_000_000_000, le=1_000_000_000)] | Name | Annotated[tuple[Name, ...], Field(max_length=64)]
+)
+
+
 class SnapshotSealed(Frozen):
-    """An immutable set of approved data exists, with this digest."""
+    """An immutable set of approved data exists, with this digest; from the log and these fields it is built again."""
 
     name: Name
     digest: Sha256
+    #: Over where in the log each row's verdict stands.
+    lineage_digest: Sha256 | None = None
+    #: Absent where an earlier version sealed it, which did not say.
+    kind: RowKind | None = None
+    projects: Annotated[tuple[Project, ...], Field(max_length=1_000)] = ()
+    slices: Annotated[tuple[SlicePattern, ...], Field(max_length=1_000)] = ()
+    split: SplitRule = SplitRule()
     rows: Count
     splits: dict[str, Count]
+    as_of: UtcTime | None = None
     offsets: dict[str, Offset]
     policy_versions: dict[str, Version]
+    #: Thresholds in the place of the recorded ones, by project or by `*` for all.
+    given_policies: dict[str, dict[str, ThresholdValue]] = Field(default={})
+    policy_digest: Sha256 | None = None
     code_version: Name
+    #: The snapshot that this one replaces, without texts that were erased since.
+    successor_of: Name | None = None
 
 
 class TrainingFinished(Frozen):
@@ -560,8 +582,8 @@ class Event(Frozen, Generic[TypeT, DataT]):
 
 
 AnyEvent = Annotated[
-    Event[Literal["assay.SubmissionReceived.v2"], SubmissionReceived]
-    | Event[Literal["assay.SubmissionEdited.v1"], SubmissionEdited]
+    Event[Literal["assay.SubmissionReceived.v3"], SubmissionReceived]
+    | Event[Literal["assay.SubmissionEdited.v2"], SubmissionEdited]
     | Event[Literal["assay.SubmissionWithdrawn.v1"], SubmissionWithdrawn]
     | Event[Literal["assay.SubmissionAnalysed.v1"], SubmissionAnalysed]
     | Event[Literal["assay.VoteCast.v2"], VoteCast]
@@ -592,7 +614,7 @@ AnyEvent = Annotated[
     | Event[Literal["assay.SliceLeft.v1"], SliceLeft]
     | Event[Literal["assay.AnnotatorFlagged.v2"], AnnotatorFlagged]
     | Event[Literal["assay.AnnotatorCleared.v2"], AnnotatorCleared]
-    | Event[Literal["assay.SnapshotSealed.v1"], SnapshotSealed]
+    | Event[Literal["assay.SnapshotSealed.v2"], SnapshotSealed]
     | Event[Literal["assay.TrainingFinished.v1"], TrainingFinished]
     | Event[Literal["assay.EvaluationFinished.v1"], EvaluationFinished],
     Field(discriminator="type"),

@@ -22,6 +22,8 @@ from schemas.events import (
     PolicyApplied,
     PolicyProposed,
     SkillsEstimated,
+    SnapshotSealed,
+    SubmissionEdited,
     SubmissionReceived,
     VerdictReached,
     VerdictReopened,
@@ -35,10 +37,12 @@ from schemas.words import (
     Kind,
     MilliNats,
     Milliseconds,
+    Name,
     Offset,
     Origin,
     Permille,
     Project,
+    Provenance,
     Reason,
     Revision,
     Role,
@@ -75,8 +79,36 @@ class SubmissionReceivedV1(Frozen):
     #: The submission that this one answers: always set for a completion, and for a prompt that goes on with a conversation.
     prompt: SubjectId | None = None
 
-    def upcast_v1_v2(self) -> SubmissionReceived:
-        return remade(self, SubmissionReceived, provenance="unknown")
+    def upcast_v1_v2(self) -> "SubmissionReceivedV2":
+        return remade(self, SubmissionReceivedV2, provenance="unknown")
+
+
+class SubmissionReceivedV2(Frozen):
+    """A writer offered a text for a task; this is revision 1. Its text is plain."""
+
+    project: Project
+    kind: Kind
+    writer: AnnotatorId
+    slice: SliceId
+    text: Text
+    provenance: Provenance
+    #: The submission that this one answers: always set for a completion, and for a prompt that goes on with a conversation.
+    prompt: SubjectId | None = None
+
+    def upcast_v2_v3(self) -> SubmissionReceived:
+        return remade(self, SubmissionReceived)
+
+
+class SubmissionEditedV1(Frozen):
+    """An editor (or the writer) replaced the text; earlier votes were about an earlier revision. Its text is plain."""
+
+    revision: Annotated[int, Field(ge=2, le=10_000)]
+    editor: AnnotatorId
+    text: Text
+    reason: Reason | None = None
+
+    def upcast_v1_v2(self) -> SubmissionEdited:
+        return remade(self, SubmissionEdited)
 
 
 def confidence_permille(log_odds_milli_nats: int) -> int:
@@ -334,9 +366,26 @@ class AnnotatorClearedV1(Frozen):
         return AnnotatorCleared(**self.__dict__, reason="recovered")
 
 
+class SnapshotSealedV1(Frozen):
+    """An immutable set of approved data exists, with this digest."""
+
+    name: Name
+    digest: Sha256
+    rows: Count
+    splits: dict[str, Count]
+    offsets: dict[str, Offset]
+    policy_versions: dict[str, Version]
+    code_version: Name
+
+    def upcast_v1_v2(self) -> SnapshotSealed:
+        return SnapshotSealed(**self.__dict__)
+
+
 #: One step of each chain.
 UPCASTS: dict[type[Frozen], Callable[[Any], Frozen]] = {
     SubmissionReceivedV1: SubmissionReceivedV1.upcast_v1_v2,
+    SubmissionReceivedV2: SubmissionReceivedV2.upcast_v2_v3,
+    SubmissionEditedV1: SubmissionEditedV1.upcast_v1_v2,
     VoteCastV1: VoteCastV1.upcast_v1_v2,
     GoldenAnswerSetV1: GoldenAnswerSetV1.upcast_v1_v2,
     PolicyProposedV1: PolicyProposedV1.upcast_v1_v2,
@@ -350,9 +399,12 @@ UPCASTS: dict[type[Frozen], Callable[[Any], Frozen]] = {
     JudgementScoredV1: JudgementScoredV1.upcast_v1_v2,
     AnnotatorFlaggedV1: AnnotatorFlaggedV1.upcast_v1_v2,
     AnnotatorClearedV1: AnnotatorClearedV1.upcast_v1_v2,
+    SnapshotSealedV1: SnapshotSealedV1.upcast_v1_v2,
 }
 
 SubmissionReceivedV1Event = Event[Literal["assay.SubmissionReceived.v1"], SubmissionReceivedV1]
+SubmissionReceivedV2Event = Event[Literal["assay.SubmissionReceived.v2"], SubmissionReceivedV2]
+SubmissionEditedV1Event = Event[Literal["assay.SubmissionEdited.v1"], SubmissionEditedV1]
 VoteCastV1Event = Event[Literal["assay.VoteCast.v1"], VoteCastV1]
 GoldenAnswerSetV1Event = Event[Literal["assay.GoldenAnswerSet.v1"], GoldenAnswerSetV1]
 PolicyProposedV1Event = Event[Literal["assay.PolicyProposed.v1"], PolicyProposedV1]
@@ -366,10 +418,13 @@ OverlapRequestedV1Event = Event[Literal["assay.OverlapRequested.v1"], OverlapReq
 JudgementScoredV1Event = Event[Literal["assay.JudgementScored.v1"], JudgementScoredV1]
 AnnotatorFlaggedV1Event = Event[Literal["assay.AnnotatorFlagged.v1"], AnnotatorFlaggedV1]
 AnnotatorClearedV1Event = Event[Literal["assay.AnnotatorCleared.v1"], AnnotatorClearedV1]
+SnapshotSealedV1Event = Event[Literal["assay.SnapshotSealed.v1"], SnapshotSealedV1]
 
 #: An event as somebody told it, in an older version.
 OldEvent = (
     SubmissionReceivedV1Event
+    | SubmissionReceivedV2Event
+    | SubmissionEditedV1Event
     | VoteCastV1Event
     | GoldenAnswerSetV1Event
     | PolicyProposedV1Event
@@ -383,6 +438,7 @@ OldEvent = (
     | JudgementScoredV1Event
     | AnnotatorFlaggedV1Event
     | AnnotatorClearedV1Event
+    | SnapshotSealedV1Event
 )
 OLD_EVENTS: tuple[type[Frozen], ...] = get_args(OldEvent)
 

@@ -13,6 +13,8 @@ SCOPE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}(/[a-z]{2,3}/[a-z0-9_-]{1,64
 SLICE_PATTERN = r"^[a-z]{2,3}/[a-z0-9_-]{1,64}/[a-z0-9_-]{1,64}$"
 
 TEXT_MAX_CHARACTERS = 100_000
+#: What the longest text takes once it is sealed (streams/sealed.py): four bytes a character, in base64.
+SEALED_MAX_CHARACTERS = 533_500
 EMBEDDING_DIMENSIONS = 384
 MAX_OFFSET = 2**62
 MAX_MILLI_NATS = 100_000_000
@@ -36,6 +38,8 @@ SliceId = Annotated[str, StringConstraints(pattern=SLICE_PATTERN)]
 #: A project, or `project/slice`.
 ScopeName = Annotated[str, StringConstraints(pattern=SCOPE_PATTERN)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_MAX_CHARACTERS)]
+#: A text as the log has it: sealed with a key of its author's, or plain, where a producer sealed nothing.
+KeptText = Annotated[str, StringConstraints(min_length=1, max_length=SEALED_MAX_CHARACTERS)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

@@ -54,9 +54,9 @@ class Subject:
     """A submission or a comparison. `revision` 0: other facts came before the subject itself."""
 
     __slots__ = (
-        "controlled", "declined", "editor", "freed_ms", "golden", "handled", "kind", "leases", "left", "place", "project",
-        "prompt", "request", "revision", "right", "seen", "since_ms", "slice", "stocked", "verdict", "votes", "withdrawn",
-        "writer",
+        "controlled", "declined", "editor", "erased", "freed_ms", "golden", "handled", "kind", "leases", "left", "place",
+        "project", "prompt", "request", "revision", "right", "seen", "since_ms", "slice", "stocked", "verdict", "votes",
+        "withdrawn", "writer",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -71,6 +71,8 @@ class Subject:
         self.revision = 0
         self.since_ms = 0
         self.withdrawn = False
+        #: Nobody can read the current revision's text any more.
+        self.erased = False
         self.votes: dict[str, Vote] = {}
         #: The revision whose right label is known; 0: none.
         self.golden = 0
@@ -193,6 +195,8 @@ class Subject:
             return None
         if lease.serves == "edit":
             return self._edit_over(lease)
+        if self.erased and not self.voted(lease.annotator):
+            return "moot"
         vote = self.votes.get(lease.annotator)
         if vote is not None and vote.revision >= lease.revision:
             return "done"
@@ -208,7 +212,7 @@ class Subject:
     def _edit_over(self, lease: Lease) -> Literal["done", "moot"] | None:
         if self.handled.get(lease.annotator, 0) >= lease.revision:
             return "done"
-        if self.withdrawn or lease.revision < self.revision:
+        if self.withdrawn or self.erased or lease.revision < self.revision:
             return "moot"
         return "moot" if lease.revision == self.revision and self.decided not in EDITED else None
 

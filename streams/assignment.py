@@ -119,6 +119,15 @@ class Assignment:
         for one in on:
             self._dependents.setdefault(one, []).append(name)
 
+    def erase(self, name: str, erased: bool = True) -> None:
+        """Nobody can read the subject's text any more (or a later text of it again): nobody is handed it, nor what needs it."""
+        row = self.subject(name)
+        if row.erased != erased:
+            row.erased = erased
+            self.refresh(name)
+            for other in self._dependents.get(name, ()):
+                self.refresh(other)
+
     # --- leases --------------------------------------------------------------------------------
 
     def grant(self, lease: Lease) -> None:
@@ -196,7 +205,7 @@ class Assignment:
         return found
 
     def _place_of(self, name: str, row: Subject) -> Place | None:
-        if not row.revision or row.withdrawn:
+        if not row.revision or row.withdrawn or row.erased:
             return None
         if row.to_edit():
             rank = (0 if row.decided == "escalated" else 1, 0, row.since_ms, name)
@@ -213,7 +222,8 @@ class Assignment:
     def _is_due(self, row: Subject) -> bool:
         """Prompts come first, then the completions of approved ones, then comparisons of approved completions."""
         before = (row.left, row.right) if row.kind == COMPARISON else (row.prompt,) if row.kind == "completion" else ()
-        return all(one in self.subjects and self.subjects[one].approved for one in before if one)
+        rows = [self.subjects.get(one) for one in before if one]
+        return all(row is not None and row.approved and not row.erased for row in rows)
 
     # --- choosing ------------------------------------------------------------------------------
 

@@ -7,10 +7,9 @@ from hashlib import sha256
 from itertools import chain
 from unicodedata import normalize
 
-from schemas.manifest import Split
+from schemas.manifest import Split, SplitRule
 
 SHINGLE_WORDS = 3
-TEST_PERCENT = 15
 
 _WORD = re.compile(r"\w+")
 
@@ -45,9 +44,31 @@ def group_of(texts: Iterable[str]) -> dict[str, str]:
     return {text: digests[norm] for text, norm in normal.items()}
 
 
-def split_of(group: str) -> Split:
-    """The split of a group, by its hash alone: 15 % of all groups are held out."""
-    return "test" if int(group[:16], 16) % 100 < TEST_PERCENT else "train"
+def split_of(group: str, test_percent: int = 15) -> Split:
+    """The split of a group, by its hash alone: so many of a hundred groups are held out."""
+    return "test" if int(group[:16], 16) % 100 < test_percent else "train"
+
+
+def assigned(rows: Sequence[tuple[str, Sequence[str]]], rule: SplitRule) -> list[tuple[str, Split]]:
+    """Group and split of each row, given as the group of its prompt and its writers.
+
+    By writer, groups of prompts that share a writer are one group, under the least of their names; one with more than half of all
+    rows trains, since no such group can be what is held out (docs/decisions/0016).
+    """
+    if rule.by == "prompt":
+        return [(group, split_of(group, rule.test_percent)) for group, _ in rows]
+    groups = _with_writers(rows)
+    held = Counter(groups)
+    return [(group, "train" if 2 * held[group] > len(rows) else split_of(group, rule.test_percent)) for group in groups]
+
+
+def _with_writers(rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    distinct = sorted({group for group, _ in rows})
+    number = {group: at for at, group in enumerate(distinct)}
+    first: dict[str, int] = {}
+    pairs = [(first.setdefault(writer, number[group]), number[group]) for group, writers in rows for writer in writers]
+    least = _components(len(distinct), pairs)
+    return [distinct[least[number[group]]] for group, _ in rows]
 
 
 def _near_pairs(sets: Sequence[frozenset[str]]) -> Iterator[tuple[int, int]]:

@@ -1,7 +1,7 @@
 """What a model may learn from comparisons: decided pairs of approved completions -> chosen and rejected, split by prompt."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from schemas.manifest import Layout, LeftOut, Split
@@ -11,13 +11,15 @@ from streams.dataset import (
     Dataset,
     Message,
     Submission,
+    Wanted,
     as_dicts,
     conversation,
     first_prompt,
 )
-from streams.groups import group_of, split_of
+from streams.groups import assigned, group_of
 from streams.preferences import Comparison, Decision
 from streams.projection import Json
+from streams.quality import Judged
 
 
 class Pair(NamedTuple):
@@ -46,6 +48,9 @@ class Pair(NamedTuple):
     @property
     def id(self) -> str:
         return self.comparison
+
+    def texts(self) -> tuple[str, ...]:
+        return (self.chosen_id, self.rejected_id)
 
     def content(self) -> Json:
         told = self._asdict() | self._texts()
@@ -92,22 +97,30 @@ def pairs(
     submissions: Iterable[Submission], compared: Iterable[tuple[str, int, Comparison]], projects: Iterable[str] = ()
 ) -> Dataset:
     """Every comparison of these projects, or of all, that preferred one of two approved completions of its approved prompt."""
+    return chosen_pairs(submissions, compared, Wanted("preference", frozenset(projects)))
+
+
+def chosen_pairs(submissions: Iterable[Submission], compared: Iterable[tuple[str, int, Comparison]], wanted: Wanted) -> Dataset:
+    """Every wanted comparison that preferred one of two approved completions of its approved prompt."""
     by_id = {submission.id: submission for submission in submissions}
-    wanted, left_out, found = frozenset(projects), Counter[LeftOut](), list[_Sides]()
+    left_out, found = Counter[LeftOut](), list[_Sides]()
     for subject, partition, row in sorted(compared, key=lambda one: one[0]):
-        if wanted and row.project not in wanted:
+        if not wanted.has(row.project, row.slice):
             continue
-        sides = _sides(subject, partition, row, by_id)
+        sides = _sides(subject, partition, row, by_id, wanted.erased)
         if isinstance(sides, str):
             left_out[sides] += 1
         else:
             found.append(sides)
     groups = group_of(first_prompt(sides.prompt) for sides in found)
-    made = tuple(_pair(sides, groups[first_prompt(sides.prompt)]) for sides in found)
+    keys = [(groups[first_prompt(sides.prompt)], (sides.chosen.writer, sides.rejected.writer)) for sides in found]
+    made = tuple(_pair(sides, *place) for sides, place in zip(found, assigned(keys, wanted.split), strict=True))
     return Dataset("preference", made, dict(sorted(left_out.items())))
 
 
-def _sides(subject: str, partition: int, row: Comparison, by_id: Mapping[str, Submission]) -> _Sides | LeftOut:
+def _sides(
+    subject: str, partition: int, row: Comparison, by_id: Mapping[str, Submission], erased: Collection[str]
+) -> _Sides | LeftOut:
     decision = row.decision
     if decision is None or decision.choice not in ("left", "right"):
         return "not_preferred"
@@ -115,17 +128,32 @@ def _sides(subject: str, partition: int, row: Comparison, by_id: Mapping[str, Su
     chosen, rejected = by_id.get(chosen_id), by_id.get(rejected_id)
     if chosen is None or rejected is None or not (chosen.approved and rejected.approved):
         return "completion_not_approved"
-    if any(one.prompt != row.prompt or one.kind != "completion" for one in (chosen, rejected)):
-        return "another_prompt"
-    if any(one.revision > 1 and one.since_ms > row.offered_ms for one in (chosen, rejected)):
-        return "edited_since"
-    messages = conversation(chosen, by_id)
+    reason = _unfit(row, chosen, rejected)
+    if reason is not None:
+        return reason
+    messages = "erased" if rejected.is_erased(erased) else conversation(chosen, by_id, erased)
     if isinstance(messages, str):
         return messages
     return _Sides(subject, partition, row, decision, chosen, rejected, messages[:-1])
 
 
-def _pair(sides: _Sides, group: str) -> Pair:
+def _unfit(row: Comparison, *completions: Submission) -> LeftOut | None:
+    if any(one.prompt != row.prompt or one.kind != "completion" for one in completions):
+        return "another_prompt"
+    return "edited_since" if any(one.revision > 1 and one.since_ms > row.offered_ms for one in completions) else None
+
+
+def judged(row: Comparison) -> Judged:
+    """What annotators say of a comparison, as votes on it."""
+    labels = dict(Counter(preference.choice for preference in row.preferences))
+    decision = row.decision
+    if decision is None:
+        return Judged(labels, 0, "", "", None, None)
+    agreeing, settled_by = labels.get(decision.choice, 0), decision.settled_by
+    return Judged(labels, agreeing, decision.choice, settled_by, decision.confidence_permille, None)
+
+
+def _pair(sides: _Sides, group: str, split: Split) -> Pair:
     chosen, rejected, row = sides.chosen, sides.rejected, sides.row
     return Pair(
         comparison=sides.subject,
@@ -139,7 +167,7 @@ def _pair(sides: _Sides, group: str) -> Pair:
         settled_by=sides.decision.settled_by,
         confidence_permille=sides.decision.confidence_permille,
         group=group,
-        split=split_of(group),
+        split=split,
         slice=row.slice,
         project=row.project,
         prompt=sides.prompt,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from aiokafka import TopicPartition
 
 from agents.clients import Consumer, new_consumer, new_producer
+from agents.keys import KeyStore
 from infra.assignment.ledger import Ledger, NotReady, event_of, new_id, utc_now
 from infra.assignment.texts import Texts
 from infra.errors import AssayError, Exit
@@ -20,6 +21,7 @@ from schemas.words import MAX_VERSION
 from streams.assignable import Lease
 from streams.assignment import Ask, Assignment, Choice, Nothing, drawn, lease_of
 from streams.projection import Record, record_of
+from streams.sealed import revision_of, speaker
 
 FACTS, LEASES = (EVENTS, VERDICTS, ANNOTATORS), (ASSIGNMENTS,)
 #: Records taken in between two turns of everything else.
@@ -53,11 +55,11 @@ class Handed(NamedTuple):
 class Desk:
     """One desk, from `run` to its end."""
 
-    def __init__(self, brokers: str, patience_ms: int = 600_000, clock: Clock = utc_now) -> None:
+    def __init__(self, brokers: str, keys: KeyStore, patience_ms: int = 600_000, clock: Clock = utc_now) -> None:
         self.id = new_id()
         self.generation = 0
         self.state = Assignment(patience_ms)
-        self.texts = Texts()
+        self.texts = Texts(keys)
         self.ready = asyncio.Event()
         self.have = self.need = 0
         self._brokers = brokers
@@ -216,6 +218,9 @@ class Desk:
         self.state.apply(record)
         if isinstance(record.event.data, e.SubmissionReceived | e.SubmissionEdited):
             self._keep_text(record.event.subject, record.event.data)
+        elif isinstance(record.event.data, e.AuthorErased):
+            for name in self.texts.erased():
+                self.state.erase(name)
 
     def _read_assignment(self, record: Record) -> None:
         if isinstance(record.event.data, e.DeskOpened):
@@ -226,9 +231,10 @@ class Desk:
             self.state.apply(record)
 
     def _keep_text(self, subject: str, data: e.SubmissionReceived | e.SubmissionEdited) -> None:
-        revision = data.revision if isinstance(data, e.SubmissionEdited) else 1
+        revision = revision_of(data)
         if self.state.subjects[subject].revision == revision:
-            self.texts.put(subject, data.text)
+            self.texts.put(subject, revision, data.text, str(speaker(data)))
+            self.state.erase(subject, self.texts.is_erased(subject))
 
     def _close_what_is_over(self) -> None:
         for lease, reason in self.state.endings():

@@ -111,6 +111,7 @@ def _told(desk: Desk, lease: Lease) -> dict[str, Any]:
     row = desk.state.subjects[lease.subject]
     task = "edit" if lease.serves == "edit" else "compare" if row.kind == COMPARISON else "judge"
     policy = desk.state.policy(row)
+    text = desk.texts.get(lease.subject)
     return {
         "lease": lease.id,
         "until": datetime.fromtimestamp(lease.until_ms / 1_000, UTC),
@@ -123,22 +124,27 @@ def _told(desk: Desk, lease: Lease) -> dict[str, Any]:
         "labels": policy.labels if task == "judge" else (),
         "criteria": policy.preference_criteria if task == "compare" else (),
         "conversation": _conversation(desk, row),
-        "text": desk.texts.get(lease.subject),
+        "text": text or "",
+        "erased": text is None,
         "left": _side(desk, row.left),
         "right": _side(desk, row.right),
     }
 
 
-def _conversation(desk: Desk, row: Subject) -> list[dict[str, str]]:
+def _conversation(desk: Desk, row: Subject) -> list[dict[str, Any]]:
     """What was said before, from the first prompt on."""
-    turns: list[dict[str, str]] = []
+    turns: list[dict[str, Any]] = []
     name = row.prompt
     while name is not None and len(turns) < MOST_TURNS:
         before = desk.state.subjects.get(name)
-        turns.append({"subject": name, "kind": before.kind if before else "prompt", "text": desk.texts.get(name)})
+        text = desk.texts.get(name)
+        turns.append({"subject": name, "kind": before.kind if before else "prompt", "text": text or "", "erased": text is None})
         name = before.prompt if before else None
     return turns[::-1]
 
 
-def _side(desk: Desk, name: str) -> dict[str, str] | None:
-    return {"subject": name, "text": desk.texts.get(name)} if name else None
+def _side(desk: Desk, name: str) -> dict[str, Any] | None:
+    if not name:
+        return None
+    text = desk.texts.get(name)
+    return {"subject": name, "text": text or "", "erased": text is None}

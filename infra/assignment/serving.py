@@ -18,6 +18,7 @@ from infra.http.explanations import explanation_routes
 from infra.http.serving import Uvicorn, listening_on, stopped_by_signals
 from infra.kafka.topics import ensure_topics
 from infra.settings import Settings
+from infra.wiring import key_store
 
 HTTP = "http interface"
 GRACE_SECONDS = 3
@@ -28,7 +29,7 @@ async def serve(settings: Settings, bootstrap: str, say: Say) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises `infra.assignment.desk.Fenced` where another desk takes over, and what the log
     refuses. `say` is called once, when work is handed out."""
     await ensure_topics(bootstrap, settings)
-    desk = Desk(bootstrap, settings.queue.patience_seconds * 1_000)
+    desk = Desk(bootstrap, key_store(settings), settings.queue.patience_seconds * 1_000)
     token = settings.http.operator_token
     targets = slice_targets(settings.queue.slice_targets)
     queues = queue_routes(desk, targets, token.get_secret_value() if token else "")

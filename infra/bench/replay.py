@@ -20,6 +20,7 @@ import orjson
 from agents.publishing import partition_of
 from infra.bench.load import START, lines
 from infra.bench.rig import CORES, Say, said_by
+from infra.code import code_version
 from infra.history import segments
 from infra.history.archive import ArchivedRecord, ArchiveHistory
 from infra.history.archiving import LIMITS
@@ -30,7 +31,6 @@ from infra.history.imaging import image
 from infra.history.replaying import Replayed, Task, processors, work
 from infra.history.segments import Manifest, columns_of, folder_of, table_of
 from infra.history.source import decoded
-from infra.snapshots import code_version
 from schemas.identity import unix_milliseconds
 from schemas.topics import EVENTS
 from schemas.wire import headers

@@ -16,7 +16,7 @@ from infra.errors import AssayError, Exit
 from infra.kafka import jars, java
 from infra.kafka.broker import Broker
 from infra.settings import PREFIX, Settings, listing
-from infra.wiring import settings
+from infra.wiring import key_store, settings
 
 NEEDED_BYTES = 2 << 30
 NOT_SETTINGS = {"ASSAY_CONFIG", "ASSAY_DEBUG", "ASSAY_READY_FD"}
@@ -131,6 +131,21 @@ def _variables(settings: Settings) -> Said:
     return "ok", "all known", ""
 
 
+def _keys(settings: Settings) -> Said:
+    from agents.keys import KeyTrouble
+
+    try:
+        found = key_store(settings).status()
+    except KeyTrouble as error:
+        return "bad", f"{error.what}: {error.where}", error.hint
+    count = f"{found['authors'] + found['edited_submissions']:,} keys, master key in {found['master_key']}"
+    if found["unfinished_erasures"]:
+        return "warning", f"{count}; unfinished: {', '.join(found['unfinished_erasures'])}", "`assay erase` of them completes it"
+    if settings.keys.master is None:
+        return "warning", count, "whoever copies this folder has keys and texts: set ASSAY_KEYS__MASTER from a safe place"
+    return "ok", count, ""
+
+
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("python", _python),
     ("packages", _packages),
@@ -140,6 +155,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("broker", _broker),
     ("ports", _ports),
     ("disk", _disk),
+    ("keys", _keys),
 )
 
 

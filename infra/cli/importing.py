@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Group, RenderableType
 
+from agents.keys import KeyStore
 from agents.publishing import delivered
 from infra.cli.output import DryRun, Json, emit, plain, progress, table
 from infra.errors import AssayError, Exit
@@ -22,10 +23,11 @@ from infra.importing.intake import Report, intake
 from infra.importing.jsonl import jsonl
 from infra.importing.lines import opened, text_lines
 from infra.importing.publish import Known, Message, add, known_events, publish, publishing
+from infra.importing.sealing_in import Sample
 from infra.importing.stream import Feed
 from infra.kafka.topics import ensure_topics
 from infra.settings import Settings
-from infra.wiring import bootstrap, settings
+from infra.wiring import bootstrap, key_store, settings
 from schemas.words import ID_PATTERN, LABEL_PATTERN, Label
 
 _FORMATS = "; ".join(f"{one.name}: {one.reads}" for one in FORMATS)
@@ -64,7 +66,7 @@ def import_file(
         lines = text_lines(files.enter_context(opened(file)))
         found = chosen.adapter(lines, replace(options, gold=answers))
         if dry_run:
-            _drain(intake(found, {}, report))
+            _drain(intake(found, {}, report, Sample()))
         else:
             asyncio.run(_import(settings(), found, report, skip, json))
     about = {"file": str(file), "format": chosen.name, "project": options.project, "gold": beside and str(beside)}
@@ -85,11 +87,12 @@ def ingest(
     with ExitStack() as files:
         # Its own reader: that of sys.stdin cannot be shut down while a thread waits in it.
         source = open(0, "rb", closefd=False) if file == "-" else files.enter_context(opened(Path(file)))  # noqa: SIM115
-        messages = intake(jsonl(text_lines(source), Options("ingest")), None, report)
+        found = jsonl(text_lines(source), Options("ingest"))
         if dry_run:
-            _drain(messages)
+            _drain(intake(found, None, report, Sample()))
         else:
-            asyncio.run(_ingest(settings(), messages))
+            keys = key_store(settings())
+            asyncio.run(_ingest(settings(), intake(found, None, report, keys), keys))
     return _tell({"file": file, "dry_run": dry_run}, report, time.monotonic() - begun, json)
 
 
@@ -149,17 +152,21 @@ async def _import(settings: Settings, found: Iterator[Found], report: Report, sk
         if skip:
             known = await known_events(brokers, advance=lambda done: bar.update(task, completed=done))
         bar.update(task, description="importing", completed=0)
-        messages = intake(found, known, report)
-        await publish(brokers, settings.kafka.partitions, messages, lambda done: bar.update(task, completed=done))
+        keys = key_store(settings)
+        messages = intake(found, known, report, keys)
+        await publish(
+            brokers, settings.kafka.partitions, messages, lambda done: bar.update(task, completed=done), before=keys.sync
+        )
 
 
-async def _ingest(settings: Settings, messages: Iterator[Message]) -> None:
+async def _ingest(settings: Settings, messages: Iterator[Message], keys: KeyStore) -> None:
     brokers = bootstrap(settings)
     await ensure_topics(brokers, settings)
     async with publishing(brokers) as publisher:
         async for batch in Feed(messages).batches():
             for one in batch:
                 add(publisher, settings.kafka.partitions, one)
+            keys.sync()
             await delivered(await publisher.send_all())
 
 

@@ -117,8 +117,12 @@ def _paper(one: Mapping[str, Any]) -> Iterator[str]:
     choices = (*sides, "tie") if sides else one["labels"]
     asked = f"\n{one['subject']}: {', '.join((one['task'], *choices))}"
     yield asked + (f"; by criterion: {', '.join(one['criteria'])}" if one["criteria"] else "")
-    yield from (f"[{turn['kind']}] {turn['text']}" for turn in one["conversation"])
-    yield from [f"[{side}] {one[side]['text']}" for side in sides] or [str(one["text"])]
+    yield from (f"[{turn['kind']}] {_text(turn)}" for turn in one["conversation"])
+    yield from [f"[{side}] {_text(one[side])}" for side in sides] or [_text(one)]
+
+
+def _text(said: Mapping[str, Any]) -> str:
+    return "(erased)" if said.get("erased") else str(said["text"])
 
 
 def _queues(said: Mapping[str, Any]) -> RenderableType:

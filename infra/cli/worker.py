@@ -32,4 +32,5 @@ def worker(
     from agents.app import run
 
     options = settings().worker.model_dump(include=set(WorkerOptions.model_fields)) | {"agents": chosen}
-    run(WorkerSettings(brokers=brokers, data_dir=settings().data_dir, **options), loglevel)
+    about = {"brokers": brokers, "data_dir": settings().data_dir, "master": settings().keys.master}
+    run(WorkerSettings(**about, **options), loglevel)

@@ -16,7 +16,10 @@ from infra.clickhouse.reconcile import Partition, reconcile
 from infra.demo import findings
 from infra.demo.report import Report
 from infra.demo_data import demo_events, demo_policies
-from infra.importing.publish import Message, event_key, known_events, message, publish
+from infra.importing.facts import Imported
+from infra.importing.intake import Report as Intake
+from infra.importing.intake import intake
+from infra.importing.publish import Message, event_key, known_events, publish
 from infra.kafka.reading import ends, records
 from infra.policies import publish_policy
 from infra.settings import Settings
@@ -25,7 +28,7 @@ from infra.snapshots import Request
 from infra.supervisor import Supervisor
 from infra.system import create_topics, parts
 from infra.verification import Verification, verify
-from infra.wiring import bootstrap
+from infra.wiring import bootstrap, key_store
 from ray_jobs.cluster import cluster
 from ray_jobs.recipes import RECIPES
 from schemas.topics import EVENTS, FACT_TOPICS
@@ -101,10 +104,15 @@ class Demo:
         for change in demo_policies():
             await publish_policy(self._brokers, change)
         known = await known_events(self._brokers)
-        self._events = [message(event) for event in demo_events()]
+        keys = key_store(self.settings)
+        found = (Imported(number, event) for number, event in enumerate(demo_events(), 1))
+        # Without the words of whoever was erased since an earlier run.
+        self._events = list(intake(found, None, Intake(), keys))
         fresh = [one for one in self._events if event_key(one.id) not in known]
         partitions = self.settings.kafka.partitions
-        await publish(self._brokers, partitions, fresh, lambda done: self._say("sending events", done, len(fresh)))
+        await publish(
+            self._brokers, partitions, fresh, lambda done: self._say("sending events", done, len(fresh)), before=keys.sync
+        )
         return fresh
 
     async def _estimate(self) -> None:

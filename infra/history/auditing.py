@@ -16,12 +16,12 @@ from aiokafka import TopicPartition
 
 from agents.clients import Consumer, new_consumer
 from agents.state_log import FENCE_KEY
+from infra.code import code_version
 from infra.history import images
 from infra.history.images import Chain, folder_of
 from infra.history.imaging import Imager, tidy
 from infra.history.source import History, decoded
 from infra.processes import write_whole
-from infra.snapshots import code_version
 from streams.projection import CONTROL_KEY, AnyProjection, row_bytes, topic_of
 
 #: Records folded between two pauses, in which others get the processor, and rows are packed again.

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from infra.code import code_version
 from infra.errors import AssayError
 from infra.history.archive import ArchiveHistory
 from infra.history.asof import Images
@@ -13,7 +14,6 @@ from infra.history.joined import JoinedHistory
 from infra.history.kafka import KafkaHistory
 from infra.history.source import History, Place
 from infra.settings import Settings
-from infra.snapshots import code_version
 from infra.wiring import bootstrap
 
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from infra.code import code_version
 from infra.history import images
 from infra.history.archive import ArchiveHistory
 from infra.history.images import Chain, ChainRows, Change, Counts, counts_at, counts_file, folder_of
 from infra.history.source import History, decoded
-from infra.snapshots import code_version
 from streams.catalogue import PROJECTIONS
 from streams.census import Cell, Cells, add, cells_at
 from streams.projection import CONTROL_KEY, AnyProjection, AnyState, Record, row_bytes

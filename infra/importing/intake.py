@@ -11,6 +11,7 @@ import orjson
 from infra.importing.facts import Found
 from infra.importing.lines import Problem
 from infra.importing.publish import Known, Message, event_key, message
+from infra.importing.sealing_in import Keys, Unsealable, sealed
 from schemas.catalogue import EVENT_TYPES, EventType
 from schemas.upcasts import GoldenAnswerSetV1, ToldEvent
 from schemas.wire import Undecodable, encode, told
@@ -42,14 +43,19 @@ class Report:
         return made
 
 
-def intake(found: Iterable[Found], known: Known | None, report: Report) -> Iterator[Message]:
-    """The events that `known` lacks (None: all of them), as messages; it grows by them, and `report` counts everything."""
+def intake(found: Iterable[Found], known: Known | None, report: Report, keys: Keys) -> Iterator[Message]:
+    """The events that `known` lacks (None: all of them), as messages, with their words sealed; it grows by them, and `report`
+    counts everything."""
     for one in found:
         if isinstance(one, Problem):
             report.refuse(one)
             continue
         report.events += 1
-        made = message(one.event)
+        try:
+            made = message(sealed(one.event, keys))
+        except Unsealable as error:
+            report.refuse(Problem(one.line, error.code, error.reason, error.hint))
+            continue
         if known is None:
             yield report.take(made)
             continue
@@ -65,7 +71,8 @@ def intake(found: Iterable[Found], known: Known | None, report: Report) -> Itera
 
 
 def _digests_before(event: ToldEvent) -> Iterator[int]:
-    """Checksums of the event as earlier versions of Assay imported it."""
+    """Checksums of the event as earlier versions of Assay imported it: plain, and perhaps in an older version."""
+    yield crc32(encode(event))
     newest = EVENT_TYPES[event.type]
     for entry in EVENT_TYPES.values():
         if entry.name == newest.name and entry.version < newest.version:

@@ -54,16 +54,25 @@ async def publishing(brokers: str) -> AsyncIterator[Publisher]:
         await producer.stop()
 
 
-async def publish(brokers: str, partitions: int, messages: Iterable[Message], advance: Advance = lambda done: None) -> int:
+async def publish(
+    brokers: str,
+    partitions: int,
+    messages: Iterable[Message],
+    advance: Advance = lambda done: None,
+    before: Callable[[], None] = lambda: None,
+) -> int:
     """Write all to the events topic by Kafka's default partitioner, and return how many; all of them are durable then.
-    Cancelled in the middle it leaves whole events, of which the same ids can be written again."""
+    Cancelled in the middle it leaves whole events, of which the same ids can be written again. `before` is called whenever
+    messages are about to be sent: their keys must be durable first."""
     done = 0
     async with publishing(brokers) as publisher:
         for done, one in enumerate(messages, 1):
             add(publisher, partitions, one)
             if done % STRIDE == 0:
+                before()
                 await publisher.send()
                 advance(done)
+        before()
     advance(done)
     return done
 

@@ -11,7 +11,7 @@ from schemas.wire import Wire
 from streams.projection import Record, record_of
 from streams.review import REVIEW
 
-EARLIER = Wire(entry for entry in EVENT_TYPES.values() if entry.type != "assay.SubmissionReceived.v2")
+EARLIER = Wire(entry for entry in EVENT_TYPES.values() if entry.name != "SubmissionReceived" or entry.version == 1)
 
 
 def read(partition: int, offset: int, value: bytes) -> Record:

@@ -25,7 +25,7 @@ def as_v1(lines: list[Line]) -> Iterator[Line]:
     """What an old producer writes."""
     for subject, type_, id_, value in lines:
         event = orjson.loads(value)
-        if type_ == "assay.SubmissionReceived.v2":
+        if type_ == "assay.SubmissionReceived.v3":
             del event["data"]["provenance"]
             event["type"] = "assay.SubmissionReceived.v1"
         yield subject, event["type"], id_, orjson.dumps(event)
@@ -78,7 +78,7 @@ def test_a_new_producer_before_the_old_worker_and_then_the_upgrade(brokers: str,
         assert old.wait() == 70
         said = old.log.read_text()
     assert f"{EVENTS.name}/" in said
-    assert "SubmissionReceived v2 is newer than v1" in said
+    assert "SubmissionReceived v3 is newer than v1" in said
     assert "upgrade this worker" in said
     assert in_quarantine(brokers) == 0
     write(brokers, OLD[1_000:])

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from agents.clients import new_producer
+from agents.keys import KeyStore
 from agents.log_reading import read_range
 from agents.publishing import Publisher, delivered, partition_of
 from infra.assignment.desk import Desk
@@ -119,6 +121,8 @@ class World:
 
     address: str
     clock: Clock = field(default_factory=Clock)
+    #: Of nobody: nothing is sealed here.
+    keys: KeyStore = field(default_factory=lambda: KeyStore(Path("/nonexistent/keys")))
     _desks: Iterator[int] = field(default_factory=lambda: count(1))
 
     async def tell(self, *facts: tuple[str, Frozen]) -> None:
@@ -138,7 +142,7 @@ class World:
     @contextlib.asynccontextmanager
     async def desk(self, patience_ms: int = 600_000, operator_token: str = "") -> AsyncIterator["Served"]:
         """A desk that serves, killed at the end of the block as a process is."""
-        desk = Desk(f"{self.address}/desk-{next(self._desks)}", patience_ms, self.clock)
+        desk = Desk(f"{self.address}/desk-{next(self._desks)}", self.keys, patience_ms, self.clock)
         running = asyncio.create_task(desk.run())
         app = application([queue_routes(desk, {}, operator_token)], desk.report)
         answered_quickly(app, partial(taken, desk, {}))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.code import code_version
 from infra.errors import AssayError
 from infra.history.archive import ArchiveHistory
 from infra.history.archiving import ARCHIVED, Limits, archive, plan
@@ -16,7 +17,6 @@ from infra.history.kafka import KafkaHistory
 from infra.history.segments import MANIFEST, load
 from infra.memory.broker import MemoryBroker
 from infra.memory.clients import serving
-from infra.snapshots import code_version
 from infra.verification import replayed
 from schemas.topics import EVENTS
 from streams.catalogue import PROJECTIONS

@@ -7,7 +7,7 @@ import pytest
 
 from agents.settings import WorkerSettings
 from infra.errors import AssayError
-from infra.settings import ClickHouse, Kafka, Settings, Worker, environment, listing, load
+from infra.settings import ClickHouse, Kafka, Keys, Settings, Worker, environment, listing, load
 
 Written = Callable[[str], Path]
 
@@ -89,9 +89,12 @@ def test_every_setting_has_help() -> None:
 
 
 def test_a_worker_that_faust_starts_has_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(kafka=Kafka(brokers="10.0.0.1:9092"), worker=Worker(flush_seconds=3.0, agents="review"))
+    folds = Worker(flush_seconds=3.0, agents="review")
+    settings = Settings(kafka=Kafka(brokers="10.0.0.1:9092"), worker=folds, keys=Keys(master="m"))
     for name, value in environment(settings).items():
         monkeypatch.setenv(name, value)
     theirs = WorkerSettings.from_environment()
     assert (theirs.brokers, theirs.data_dir) == ("10.0.0.1:9092", settings.data_dir)
-    assert theirs.model_dump(exclude={"brokers", "data_dir"}) == settings.worker.model_dump(exclude={"processes"})
+    assert theirs.master is not None
+    assert theirs.master.get_secret_value() == "m"
+    assert theirs.model_dump(exclude={"brokers", "data_dir", "master"}) == settings.worker.model_dump(exclude={"processes"})

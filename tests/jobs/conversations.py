@@ -1,6 +1,6 @@
 """Small conversations as events: what the tests of datasets and snapshots are about."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,8 +10,11 @@ from schemas.identity import event_id
 from schemas.wire import encode
 from schemas.words import Frozen
 from streams.dataset import Desk, Submission
-from streams.projection import record_of
+from streams.projection import Record, record_of
+from streams.weighing import InForce
 
+#: The subject of a control record, of which every partition gets a copy.
+EVERYWHERE = "everywhere"
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -61,8 +64,8 @@ def compared(subject: str, prompt: str, left: str, right: str, *choices: str, pr
     return [(subject, offered), *((subject, one) for one in cast)]
 
 
-def events(steps: Iterable[tuple[str, Frozen]]) -> list[tuple[str, bytes]]:
-    return [event(subject, number, data) for number, (subject, data) in enumerate(steps)]
+def events(steps: Iterable[tuple[str, Frozen]], start: int = 0) -> list[tuple[str, bytes]]:
+    return [event(subject, number, data) for number, (subject, data) in enumerate(steps, start)]
 
 
 def submissions(steps: Sequence[tuple[str, Frozen]], partitions: int = 1) -> list[Submission]:
@@ -70,12 +73,19 @@ def submissions(steps: Sequence[tuple[str, Frozen]], partitions: int = 1) -> lis
     return [submission for desk in fed(steps, partitions) for submission in desk.submissions()]
 
 
-def fed(steps: Sequence[tuple[str, Frozen]], partitions: int = 1) -> list[Desk]:
-    """A desk for each partition of a log of these steps."""
-    desks = [Desk(number) for number in range(partitions)]
-    offsets = [0] * partitions
+def records(steps: Sequence[tuple[str, Frozen]], partitions: int = 1) -> list[Record]:
+    """A log of these steps; of a control record every partition gets a copy."""
+    offsets, found = [0] * partitions, list[Record]()
     for subject, value in events(steps):
-        number = sum(subject.encode()) % partitions
-        desks[number].feed(record_of(number, offsets[number], value))
-        offsets[number] += 1
+        for number in range(partitions) if subject == EVERYWHERE else [sum(subject.encode()) % partitions]:
+            found.append(record_of(number, offsets[number], value))
+            offsets[number] += 1
+    return found
+
+
+def fed(steps: Sequence[tuple[str, Frozen]], partitions: int = 1, given: Mapping[str, InForce] | None = None) -> list[Desk]:
+    """A desk for each partition of a log of these steps."""
+    desks = [Desk(number, given) for number in range(partitions)]
+    for record in records(steps, partitions):
+        desks[record.partition].feed(record)
     return desks

@@ -97,8 +97,8 @@ final class ReviewProcessor implements Processor<String, byte[], String, byte[]>
   /** Whether the event counts; what it leads to is forwarded. */
   private boolean apply() throws IOException {
     return switch (event.type) {
-      case "assay.SubmissionReceived.v1", "assay.SubmissionReceived.v2" -> received();
-      case "assay.SubmissionEdited.v1" -> edited();
+      case "assay.SubmissionReceived.v1", "assay.SubmissionReceived.v2", "assay.SubmissionReceived.v3" -> received();
+      case "assay.SubmissionEdited.v1", "assay.SubmissionEdited.v2" -> edited();
       case "assay.VoteCast.v1", "assay.VoteCast.v2" -> voted();
       default -> throw new IOException("not on the common path: " + event.type);
     };
