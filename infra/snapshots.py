@@ -123,10 +123,11 @@ def build(settings: Settings, request: Request, watch: Watch = lambda done, tota
 
 def _is_split(found: data.Dataset) -> None:
     splits, largest = data.split_counts(found.examples), data.largest_group(found.examples)
+    writers = len({writer for example in found.examples for writer in example.writers()})
     if not all(splits.values()):
         raise AssayError(
             "these rows cannot be split by writer: prompts and writers hang together",
-            got=f"one group of {largest} of {len(found.examples)} rows; {splits['train']} train, {splits['test']} test",
+            got=f"one group of {largest} of {len(found.examples)} rows by {writers} writers; {splits['test']} rows to hold out",
             hint="--split-by prompt keeps nearly equal prompts apart and lets a writer stand in both",
             exit_code=Exit.FAILED,
         )
