@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,9 +11,12 @@ from cyclopts import Parameter
 from rich.console import Group, RenderableType
 
 from infra.cli.output import Json, emit, holds, note, plain, table
-from infra.errors import Exit
+from infra.errors import AssayError, Exit
 from infra.history.auditing import Audited, Metrics
+from infra.processes import held
 from infra.wiring import bootstrap, settings
+
+WAIT_SECONDS = 120.0
 
 
 def audit(
@@ -44,7 +49,20 @@ async def _round() -> list[Audited]:
     from streams.catalogue import PROJECTIONS
 
     brokers = bootstrap(settings())
-    return [one async for one in look(KafkaHistory(brokers), brokers, _home(), PROJECTIONS)]
+    async with _alone():
+        return [one async for one in look(KafkaHistory(brokers), brokers, _home(), PROJECTIONS)]
+
+
+@asynccontextmanager
+async def _alone() -> AsyncIterator[None]:
+    """After another audit of this data directory has looked: both go on from the same images."""
+    for _ in range(round(WAIT_SECONDS / 0.1)):
+        with held(_home() / "lock") as lock:
+            if lock is not None:
+                yield
+                return
+        await asyncio.sleep(0.1)
+    raise AssayError("another audit is at work", where=_home(), hint="`assay up` runs it; its metrics say what it found")
 
 
 def _home() -> Path:
