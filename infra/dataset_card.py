@@ -18,7 +18,8 @@ def card(manifest: Manifest) -> str:
 
 
 def _config(manifest: Manifest, layout: Layout, default: bool) -> dict[str, object]:
-    files = [{"split": file.split, "path": file.path} for file in manifest.files if file.layout == layout]
+    # `load_dataset` fails at a file without rows.
+    files = [{"split": file.split, "path": file.path} for file in manifest.files if file.layout == layout and file.rows]
     return {"config_name": layout, **({"default": True} if default else {}), "data_files": files}
 
 

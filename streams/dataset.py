@@ -78,6 +78,10 @@ class Sample(Protocol):
         """The submissions that it ends with."""
         ...
 
+    def writers(self) -> tuple[str, ...]:
+        """Who wrote them."""
+        ...
+
     def content(self) -> Json:
         """What the content digest covers."""
         ...
@@ -112,6 +116,9 @@ class Example(NamedTuple):
 
     def texts(self) -> tuple[str, ...]:
         return (self.submission,)
+
+    def writers(self) -> tuple[str, ...]:
+        return (self.writer,)
 
     def content(self) -> Json:
         told = self._asdict() | {"messages": as_dicts(self.messages)}

@@ -52,6 +52,9 @@ class Pair(NamedTuple):
     def texts(self) -> tuple[str, ...]:
         return (self.chosen_id, self.rejected_id)
 
+    def writers(self) -> tuple[str, ...]:
+        return (self.chosen_writer, self.rejected_writer)
+
     def content(self) -> Json:
         told = self._asdict() | self._texts()
         return {name: value for name, value in told.items() if name not in LINEAGE}

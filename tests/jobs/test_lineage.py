@@ -1,17 +1,20 @@
 """Lineage, both ways: what stands behind a model or snapshot, and where a person's texts went."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 from infra import lineage, snapshots, tracing
+from infra.cli import run
 from infra.errors import AssayError
 from infra.openlineage import run_events
 from infra.runs import now, run_event
 from infra.settings import Settings
 from infra.snapshots import Request
+from infra.wiring import settings
 from schemas.events import EvaluationFinished, TrainingFinished
 from schemas.topics import EVENTS
 from schemas.words import UUID7_PATTERN
@@ -219,3 +222,33 @@ def test_openlineage_events_are_as_documented_and_hang_together(world: Settings)
 
 def named(datasets: list[Json]) -> list[tuple[str, str]]:
     return [(one["name"], one["facets"]["version"]["datasetVersion"]) for one in datasets]
+
+
+# --- the command line --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def assay(world: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
+    monkeypatch.setenv("ASSAY_KAFKA__BROKERS", str(world.kafka.brokers))
+    monkeypatch.setenv("ASSAY_DATA_DIR", str(world.data_dir))
+    settings.cache_clear()
+
+    def call(*arguments: str, code: int = 0) -> str:
+        assert run(arguments) == code
+        said = capsys.readouterr()
+        return said.err if code else said.out
+
+    yield call
+    settings.cache_clear()
+
+
+def test_the_command_line_tells_people_json_and_openlineage(assay: Callable[..., str]) -> None:
+    shown = assay("lineage", "model", "test-1")
+    for words in ("eval-1", "writers (4)  asker 2, w-1 1, w-2 1, w-3 1", "voters (2)   v-1 5, v-2 5"):
+        assert words in shown
+    assert orjson.loads(assay("lineage", "snapshot", "s", "--json"))["models"] == ["test-1"]
+    events = [orjson.loads(one) for one in assay("lineage", "model", "test-1", "--openlineage").splitlines()]
+    assert [one["job"]["name"] for one in events] == ["snapshot create", "train", "evaluate"]
+    assert "pairs" in assay("lineage", "submission", "q")
+    assert "resting on their votes" in assay("lineage", "annotator", "v-1")
+    assert "known: test-1" in assay("lineage", "model", "none", code=2)

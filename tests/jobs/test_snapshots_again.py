@@ -21,7 +21,7 @@ from infra.snapshot_differences import compare
 from infra.snapshots import Request, Sealed
 from infra.wiring import settings
 from schemas.events import AuthorErased, GoldenAnswerSet, VoteCast
-from schemas.manifest import LAYOUTS, GivenPolicy, Manifest, SplitRule
+from schemas.manifest import FORMATS, LAYOUTS, GivenPolicy, Manifest, SplitRule
 from schemas.policy import Policy
 from schemas.topics import EVENTS
 from tests.jobs.conversations import EVERYWHERE, START, approved, edit, text, votes
@@ -331,3 +331,31 @@ def test_an_archive_gives_the_very_same_snapshot(world: Settings, tmp_path: Path
     assert again.manifest.content_digest == made.manifest.content_digest
     assert again.manifest.files == made.manifest.files
     assert all(check.holds for check in snapshots.verify(elsewhere, "made", log=ArchiveHistory(folder)))
+
+
+# --- as others read it -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("sft", ["messages"]),
+        ("prompt-completion", ["prompt", "completion"]),
+        ("prompt-only", ["prompt"]),
+        ("preference", ["prompt", "chosen", "rejected"]),
+        ("unpaired", ["prompt", "completion", "label"]),
+    ],
+)
+def test_load_dataset_reads_each_format_first(
+    world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, columns: list[str]
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets.disable_progress_bars()
+    kind, layout = FORMATS[name]
+    made = sealed(world, Request("made", kind, layout=layout))
+    found = datasets.load_dataset(str(made.path), cache_dir=str(tmp_path / "cache"))
+    assert found["train"].column_names[: len(columns)] == columns
+    times = 2 if name == "unpaired" else 1
+    # A split without rows is not there: `load_dataset` would fail at its file.
+    assert {split: len(rows) for split, rows in found.items()} == {one: times * n for one, n in made.manifest.splits.items() if n}
