@@ -469,12 +469,19 @@ def _built_again(manifest: Manifest, again: Built) -> list[Check]:
     ]
     if manifest.quality is None:
         return checks
-    counted = again.quality.model_dump_json() if again.quality else "nothing"
+    expected, got = _unlike(manifest.quality, again.quality)
     return [
         *checks,
         _equal("thresholds in force", str(manifest.policy_digest), str(again.policy_digest)),
-        _equal("quality counted again", manifest.quality.model_dump_json(), counted),
+        _equal("quality counted again", expected, got),
     ]
+
+
+def _unlike(one: Quality, other: Quality | None) -> tuple[str, str]:
+    """The figures that differ, of both."""
+    figures, others = (found.model_dump() if found else {} for found in (one, other))
+    names = [name for name, value in figures.items() if others.get(name) != value]
+    return tuple(", ".join(f"{name} {found.get(name)}" for name in names) for found in (figures, others))  # type: ignore[return-value]
 
 
 def _file(path: Path, file: SnapshotFile) -> Check:

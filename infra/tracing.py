@@ -13,7 +13,7 @@ from infra.settings import Settings
 from infra.snapshots import Request, Watch, request_of
 from infra.wiring import key_store
 from schemas.events import EvaluationFinished, PolicyApplied, PreferenceCast, SnapshotSealed, TrainingFinished, VoteCast
-from schemas.manifest import GivenPolicy, Manifest
+from schemas.manifest import ANY, GivenPolicy, Manifest
 from schemas.policy import Policy
 from schemas.topics import EVENTS, POLICIES, RUNS
 from streams.authorship import Authorship
@@ -99,8 +99,16 @@ def of_snapshot(
         "manifest": None if not local else str(snapshots.folder(settings, local[0].name) / snapshots.MANIFEST),
         "models": [one.run for one in runs if isinstance(one.data, TrainingFinished) and one.data.snapshot_digest == digest],
         **behind,
-        "policies": [one | applied.get((one["project"], one["version"]), {}) for one in behind["policies"]],
+        "policies": [_policy(one, request, applied) for one in behind["policies"]],
     }
+
+
+def _policy(one: Json, request: Request, applied: Mapping[tuple[str, int], Json]) -> Json:
+    """With who applied it; or with its thresholds, where it was given in the place of the recorded ones."""
+    given = request.policies.get(one["project"], request.policies.get(ANY))
+    if given is not None:
+        return one | {"given": given.policy.model_dump(mode="json")}
+    return one | {"given": None} | applied.get((one["project"], one["version"]), {})
 
 
 def _is(asked: str, name: str, digest: str) -> bool:

@@ -32,7 +32,7 @@ def model(run: str, *, openlineage: OpenLineage = False, source: Origin = "kafka
 
     with _watched(json or openlineage) as watch:
         told = of_model(settings(), run, _history(source), watch)
-    _tell(told, openlineage, json)
+    _tell(told, openlineage, source, json)
 
 
 def snapshot(name: str, *, openlineage: OpenLineage = False, source: Origin = "kafka", json: Json = False) -> None:
@@ -46,7 +46,7 @@ def snapshot(name: str, *, openlineage: OpenLineage = False, source: Origin = "k
 
     with _watched(json or openlineage) as watch:
         told = of_snapshot(settings(), name, _history(source), watch)
-    _tell(told, openlineage, json)
+    _tell(told, openlineage, source, json)
 
 
 def submission(subject: str, *, source: Origin = "kafka", json: Json = False) -> None:
@@ -77,7 +77,7 @@ def _history(said: str) -> "History":
     return source(settings(), said).open()
 
 
-def _tell(told: dict[str, Any], openlineage: bool, json: bool) -> None:
+def _tell(told: dict[str, Any], openlineage: bool, source: str, json: bool) -> None:
     if not openlineage:
         return emit(told, json, _render)
     import sys
@@ -85,8 +85,11 @@ def _tell(told: dict[str, Any], openlineage: bool, json: bool) -> None:
     import orjson
 
     from infra.openlineage import run_events
+    from infra.wiring import bootstrap
 
-    for event in run_events(told, settings().kafka.brokers or "localhost"):
+    # An archive does not say which brokers it was copied from.
+    brokers = bootstrap(settings()) if source in ("kafka", "both") else settings().kafka.brokers or "archive"
+    for event in run_events(told, brokers):
         sys.stdout.write(orjson.dumps(event).decode() + "\n")
     return None
 
