@@ -1,0 +1,397 @@
+"""what-if: one partition's log as it was and, in the same pass, as it would have been under other policies.
+
+What is asked is plain: fold the log twice with the very fold of the workers, the second time with a proposal in place of the
+policies of its scope, in force from the window's beginning. `Worlds` answers the same with less work: a variant keeps rows only of
+subjects that stand otherwise in it than they did. What would it say of the same votes is asked of `deciding.outcome`; where that
+differs, the variant's row is a copy of the row as it stood before, decided under its own rules and folded by `apply` from then on.
+Where the question is not so simple (edits, rulings, retractions, late votes that reopen, control records), a copy is made first,
+both are folded, and the copy goes where it came to the same. A copy is always right, since it is folded on its own.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from schemas import events as e
+from schemas.catalogue import enveloped
+from schemas.identity import event_id
+from schemas.policy import Policy
+from streams import preferences
+from streams.deciding import decide, outcome
+from streams.projection import Effect, Projection, Record, State
+from streams.review import CONTROLS, HANDLERS, REVIEW, Control, ReviewState, ReviewStep, rules_in
+from streams.standing import judgements, rejudged, standing
+from streams.submissions import UNWEIGHED, Row, twin
+from streams.weighing import NO_POLICY, InForce, Rules
+
+ReviewFold = Projection[Row, Control]
+
+
+class Proposal(NamedTuple):
+    """A policy that a project might have; `version` is one that it never had."""
+
+    project: str
+    version: int
+    policy: Policy
+
+
+def begin(fold: ReviewFold, state: ReviewState, proposal: Proposal, partition: int, start: int) -> None:
+    """Put a proposal into force before offset `start`, as a control record would; nothing where that very policy is in force."""
+    if _policy(state, proposal.project) == proposal.policy:
+        return
+    data = e.PolicyApplied(
+        project=proposal.project, version=proposal.version, policy=proposal.policy, applied_by="what-if", reason="what if"
+    )
+    event = enveloped(event_id(_EPOCH, "what-if", proposal.version), "assay/what-if", proposal.project, _EPOCH, data)
+    for row in state.rows.values():
+        # By which record's rules scores were summed is told by an offset, and this one is no record's own.
+        row.weighed = UNWEIGHED
+    state.position = start - 2
+    fold.apply(state, Record(partition, start - 1, 0, 0, event))
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def is_replaced(record: Record, proposal: Proposal) -> bool:
+    """Whether a record of the window has no place in the proposal's world."""
+    data = record.event.data
+    return isinstance(data, e.PolicyApplied) and data.project == proposal.project
+
+
+# --- how far apart two policies are ------------------------------------------------------------
+
+#: Thresholds that only `deciding.outcome` compares with.
+_DECIDING = ("overlap_min", "overlap_max", "approve_confidence_permille", "reject_confidence_permille")
+#: What verdicts may turn, and when time decides: looked at with a copy at hand.
+_TURNING = ("late_votes_reopen", "recheck_share_permille", "deadline_hours")
+#: What votes weigh: where they differ, every subject does.
+_WEIGHING = ("labels", "approving", "aggregation", "voter_accuracy_permille")
+_COMPARING = (
+    "aggregation", "voter_accuracy_permille", "late_votes_reopen", "preference_criteria", "preference_overlap_min",
+    "preference_overlap_max", "preference_confidence_permille",
+)  # fmt: skip
+
+SAME, CLOSE, APART = range(3)
+
+
+def _differ(one: Policy, other: Policy, names: Iterable[str]) -> bool:
+    return any(getattr(one, name) != getattr(other, name) for name in names)
+
+
+def distance(one: Policy, other: Policy) -> int:
+    """SAME: submissions cannot tell them apart; CLOSE: votes weigh the same; APART: they do not."""
+    if _differ(one, other, _WEIGHING):
+        return APART
+    return CLOSE if _differ(one, other, (*_DECIDING, *_TURNING)) else SAME
+
+
+def _policy(state: ReviewState, project: str) -> Policy:
+    return state.control.policies.get(project, NO_POLICY).policy
+
+
+# --- one other world ---------------------------------------------------------------------------
+
+
+class Variant:
+    """History under a proposal: `state.rows` has the subjects that stand otherwise than they did, or may."""
+
+    def __init__(self, proposal: Proposal, fold: ReviewFold, begun: ReviewState) -> None:
+        self.proposal = proposal
+        self.fold = fold
+        self.state: ReviewState = _beginning(begun)
+        self.rules: Rules = rules_in(self.state, proposal.project)
+        self.distance = SAME
+        #: Whether votes may turn a verdict, here or there.
+        self.lively = False
+        #: Whether comparisons are folded here as well.
+        self.compares = False
+        #: Subjects that asked for votes here when they had their verdict there: what they came to, history cannot tell.
+        self.starved: dict[str, None] = {}
+        #: Subjects whose verdict was turned by votes that would not have been asked for.
+        self.turned: dict[str, None] = {}
+        #: Votes cast while the subject had its verdict here, and none there.
+        self.votes_saved = 0
+        #: Judgements that edits and withdrawals left standing: those here, less those there.
+        self.left: list[Effect] = []
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        return self.state.rows
+
+    def apply(self, record: Record) -> ReviewStep:
+        return self.fold.apply(self.state, record)
+
+    def fork(self, key: str, row: Row) -> Row:
+        made = self.rows[key] = twin(row)
+        # Offsets of two worlds do not compare.
+        made.weighed = UNWEIGHED
+        return made
+
+    def fork_all(self, truth: ReviewState, decided: bool) -> list[str]:
+        """Copies of the project's subjects that are open, or all; the keys of those that are new."""
+        project, rows = self.proposal.project, self.rows
+        keys = [
+            key
+            for key, row in truth.rows.items()
+            if row.project == project and (decided or row.verdict is None) and key not in rows
+        ]
+        for key in keys:
+            self.fork(key, truth.rows[key])
+        return keys
+
+    def settle(self, truth: ReviewState, forked: Iterable[str]) -> None:
+        """After a control record in both worlds: how far apart they are now, and which of the copies were not needed."""
+        policy = _policy(truth, self.proposal.project)
+        self.rules = rules_in(self.state, self.proposal.project)
+        self.distance = distance(policy, self.rules.policy)
+        self.lively = any(one.late_votes_reopen or one.recheck_share_permille for one in (policy, self.rules.policy))
+        if self.distance == APART:
+            self.fork_all(truth, decided=True)
+            return
+        for key in forked:
+            self.join(key, truth.rows[key])
+
+    def join(self, key: str, row: Row) -> None:
+        """Let go of a copy that came to the same."""
+        if alike(row, self.rows[key]):
+            del self.rows[key]
+
+    def look(self, key: str, row: Row) -> None:
+        """Note whether the subject asks for votes that nobody was asked for."""
+        own = self.rows.get(key)
+        if own is not None and own.verdict is None and row.verdict is not None and own.revision and not own.withdrawn:
+            self.starved[key] = None
+
+    def forget(self, key: str) -> None:
+        """A new revision, or none any more: nothing is missing that was about the old one."""
+        self.starved.pop(key, None)
+        self.turned.pop(key, None)
+
+
+def _beginning(truth: ReviewState) -> ReviewState:
+    """The same world without subjects: what its control records said."""
+    control = Control()
+    control.policies, control.hour = {**truth.control.policies}, truth.control.hour
+    shared = {
+        key: {**row, "weights": {**row["weights"]}} for key, row in truth.shared.items() if not preferences.is_comparison(key)
+    }
+    return State(control, {}, shared, truth.position)
+
+
+#: What differs between two rows that stand alike: positions, and the version of a policy that says the same.
+_ASIDE = ("offset", "weighed", "decided_under")
+_TOLD = tuple(name for name in Row.__slots__ if name not in _ASIDE)
+
+
+def alike(one: Row, other: Row) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in _TOLD)
+
+
+# --- all of them -------------------------------------------------------------------------------
+
+#: What came before an event that may decide an open row, as far as deciding changes it.
+_Before = tuple[Any, ...]
+
+
+class Worlds:
+    """One partition as it was (`truth`) and as it would have been under each proposal; all have the same project.
+
+    The window begins at offset `start`: before it there is only what was. Call `done` after the last record.
+    """
+
+    def __init__(self, proposals: Iterable[Proposal], partition: int, start: int = 0, fold: ReviewFold = REVIEW) -> None:
+        self.proposals = list(proposals)
+        self.project = self.proposals[0].project
+        self.partition, self.start, self.fold = partition, start, fold
+        self.truth: ReviewState = fold.empty()
+        self.variants: list[Variant] = []
+        #: The project's policies by version, to say why what was decided.
+        self.policies: dict[int, InForce] = {0: NO_POLICY}
+        #: Votes of the window.
+        self.votes = 0
+        self._begun = False
+        self._kinds: dict[type, Callable[[Record, Any], ReviewStep]] = {
+            **dict.fromkeys(HANDLERS, self._of_subject),
+            **dict.fromkeys(preferences.HANDLERS, self._of_comparison),
+            **dict.fromkeys(CONTROLS, self._controlled),
+        }
+
+    def feed(self, record: Record) -> ReviewStep:
+        """Fold a record into every world; what it led to in the one that was."""
+        if not self._begun:
+            if record.offset < self.start:
+                return self._before(record)
+            self.done()
+        if record.offset <= self.truth.position:
+            return self.fold.apply(self.truth, record)
+        data = record.event.data
+        handler = self._kinds.get(type(data))
+        return self.fold.apply(self.truth, record) if handler is None else handler(record, data)
+
+    def done(self) -> None:
+        """Begin the window, if it has not begun."""
+        if self._begun:
+            return
+        self._begun = True
+        self._note_policy()
+        for proposal in self.proposals:
+            variant = Variant(proposal, self.fold, self.truth)
+            self.variants.append(variant)
+            self._compare(variant, _policy(self.truth, self.project), proposal.policy)
+            forked = variant.fork_all(self.truth, decided=False)
+            begin(self.fold, variant.state, proposal, self.partition, self.start)
+            variant.settle(self.truth, forked)
+
+    def _before(self, record: Record) -> ReviewStep:
+        step = self.fold.apply(self.truth, record)
+        if isinstance(record.event.data, e.PolicyApplied):
+            self._note_policy()
+        return step
+
+    def _note_policy(self) -> None:
+        in_force = self.truth.control.policies.get(self.project, NO_POLICY)
+        self.policies[in_force.version] = in_force
+
+    # --- submissions ---
+
+    def _of_subject(self, record: Record, data: Any) -> ReviewStep:
+        key = record.event.subject
+        row = self.truth.rows.get(key)
+        if row is None:
+            return self._of_new(record, key)
+        kind = type(data)
+        if kind not in _QUIET or row.floor or row.project != self.project:
+            return self._slowly(record, key, row, data)
+        verdict, events = row.verdict, row.events
+        if verdict is not None and any([variant.lively for variant in self.variants]):
+            return self._slowly(record, key, row, data)
+        before = row.label, row.because, row.reached, row.decided_under, row.credits, row.unsure_votes
+        step = self.fold.apply(self.truth, record)
+        counted = row.events != events
+        self.votes += counted and kind is e.VoteCast
+        for variant in self.variants:
+            own = variant.rows.get(key)
+            if own is not None:
+                self._follow(variant, record, own, row, verdict is None)
+            elif verdict is None and counted and variant.distance and not agree(row, variant.rules):
+                self._part(variant, record.offset, row, key, before)
+        return step
+
+    def _of_new(self, record: Record, key: str) -> ReviewStep:
+        """A subject's first event decides nothing, in any world."""
+        step = self.fold.apply(self.truth, record)
+        row = self.truth.rows.get(key)
+        if row is not None and row.project == self.project:
+            for variant in self.variants:
+                if variant.distance == APART:
+                    variant.fork(key, row)
+        return step
+
+    def _part(self, variant: Variant, offset: int, row: Row, key: str, before: _Before) -> None:
+        """From this record on the subject stands otherwise in this world: as it stood, with this event, decided anew."""
+        own = variant.fork(key, row)
+        own.verdict, own.floor = None, 0
+        own.label, own.because, own.reached, own.decided_under, own.credits, own.unsure_votes = before
+        decide(own, variant.rules, offset, may_turn=False)
+        variant.look(key, row)
+
+    def _slowly(self, record: Record, key: str, row: Row, data: Any) -> ReviewStep:
+        """With a copy at hand for every world that may come to something else."""
+        project = data.project if type(data) is e.SubmissionReceived else row.project
+        apart = [variant for variant in self.variants if variant.distance and key not in variant.rows]
+        for variant in apart if project == self.project else ():
+            variant.fork(key, row)
+        was_open, events = row.verdict is None, row.events
+        before = None
+        if type(data) in _LEAVING and any(key in variant.rows for variant in self.variants):
+            before = judgements(key, row, standing(row))
+        step = self.fold.apply(self.truth, record)
+        self.votes += row.events != events and type(data) is e.VoteCast and row.project == self.project
+        for variant in self.variants:
+            own = variant.rows.get(key)
+            if own is None:
+                continue
+            if before is not None and row.events != events:
+                self._leave(variant, key, own, before, type(data))
+            self._follow(variant, record, own, row, was_open)
+            if variant in apart and variant.distance != APART:
+                variant.join(key, row)
+        return step
+
+    def _follow(self, variant: Variant, record: Record, own: Row, row: Row, was_open: bool) -> None:
+        """Fold an event into a copy; `was_open`: whether it had no verdict in the world that was."""
+        verdict, events, data = own.verdict, own.events, record.event.data
+        variant.apply(record)
+        if own.events == events:
+            return
+        key = record.event.subject
+        if was_open and verdict is not None and type(data) is e.VoteCast and data.revision == own.revision:
+            variant.votes_saved += 1
+            if own.verdict != verdict:
+                variant.turned[key] = None
+        if own.verdict is None and row.verdict is not None:
+            variant.look(key, row)
+
+    def _leave(self, variant: Variant, key: str, own: Row, before: list[Effect], kind: type) -> None:
+        """Judgements that stay when a text is edited or withdrawn; a withdrawn one keeps its golden answer, which speaks on."""
+        gone = rejudged(before, judgements(key, own, standing(own)))
+        variant.left += [one for one in gone if kind is e.SubmissionEdited or not one.data["outcome"].startswith("golden")]
+        variant.forget(key)
+
+    # --- the rest ---
+
+    def _of_comparison(self, record: Record, data: Any) -> ReviewStep:
+        for variant in self.variants:
+            if variant.compares:
+                variant.apply(record)
+        return self.fold.apply(self.truth, record)
+
+    def _compare(self, variant: Variant, truth: Policy, own: Policy) -> None:
+        """Give a world comparisons of its own as soon as they may come to something else there."""
+        if not variant.compares and _differ(truth, own, _COMPARING):
+            variant.compares = True
+            rows = {key: row for key, row in self.truth.shared.items() if preferences.is_comparison(key)}
+            variant.state.shared.update(rows)
+
+    def _controlled(self, record: Record, data: Any) -> ReviewStep:
+        """Control records are the same in all worlds, but for the policies that a proposal stands in the place of."""
+        replaced = is_replaced(record, self.proposals[0])
+        forked = [self._ahead(variant, data, replaced) for variant in self.variants]
+        step = self.fold.apply(self.truth, record)
+        said = step.effects
+        if replaced:
+            self._note_policy()
+        for variant, keys in zip(self.variants, forked, strict=True):
+            own = [] if replaced else variant.apply(record).effects
+            variant.settle(self.truth, keys)
+            for one in (*said, *own):
+                if one.key in variant.rows:
+                    variant.look(one.key, self.truth.rows[one.key])
+        return step
+
+    def _ahead(self, variant: Variant, data: Any, replaced: bool) -> list[str]:
+        """Copy what a control record may treat otherwise in this world."""
+        here, there = variant.rules.policy, _policy(self.truth, self.project)
+        if replaced:
+            self._compare(variant, data.policy, here)
+            return variant.fork_all(self.truth, decided=False)
+        if isinstance(data, e.ClockTicked):
+            return variant.fork_all(self.truth, decided=False) if here.deadline_hours != there.deadline_hours else []
+        if isinstance(data, e.SkillsEstimated) and data.project == self.project and variant.distance:
+            return variant.fork_all(self.truth, decided=data.sweep)
+        return []
+
+
+#: After these an open row is decided by `outcome` alone, and a decided one stands unless votes may turn it.
+_QUIET = frozenset({e.VoteCast, e.SubmissionAnalysed, e.GoldenAnswerSet})
+#: After these what was said of people stays, about a revision that is gone.
+_LEAVING = frozenset({e.SubmissionEdited, e.SubmissionWithdrawn})
+
+
+def agree(row: Row, rules: Rules) -> bool:
+    """Whether these rules say of a row that was open, and was decided just now, what it came to."""
+    verdict, because = outcome(row, rules)
+    if verdict is not None:
+        return row.verdict == verdict and row.because == because
+    return row.verdict is None and bool(row.unsure_votes) == bool(because)
