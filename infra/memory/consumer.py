@@ -14,11 +14,11 @@ from aiokafka.errors import (
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
-from aiokafka.structs import ConsumerRecord
+from aiokafka.structs import ConsumerRecord, OffsetAndTimestamp
 
 from infra.memory.broker import MemoryBroker
 from infra.memory.groups import Joined, Times
-from infra.memory.log import Entry, Read
+from infra.memory.log import Entry, PartitionLog, Read
 from infra.memory.network import Network
 
 T = TypeVar("T")
@@ -100,6 +100,10 @@ class MemoryConsumer:
     async def end_offsets(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Behind the last record; with `read_committed`, the last stable offset."""
         return await self._ask("ends", lambda: {place: self._broker.end(place, self._committed_only) for place in partitions})
+
+    async def offsets_for_times(self, times: Mapping[TopicPartition, int]) -> dict[TopicPartition, OffsetAndTimestamp | None]:
+        """The first record of each partition that is of this time or later, as it stands in the log."""
+        return await self._ask("times", lambda: {place: _first_at(self._broker.log(place), ms) for place, ms in times.items()})
 
     def _assigned(self, place: TopicPartition) -> None:
         if place not in self._places:
@@ -210,6 +214,13 @@ class MemoryConsumer:
 
     async def _ask(self, name: str, operation: Callable[..., T], *arguments: Any) -> T:
         return await self._network.request(self._client, name, lambda: operation(*arguments))
+
+
+def _first_at(log: PartitionLog, time_ms: int) -> OffsetAndTimestamp | None:
+    for entry in log.entries:
+        if entry.message is not None and entry.message.timestamp >= time_ms:
+            return OffsetAndTimestamp(entry.offset, entry.message.timestamp)
+    return None
 
 
 def _record(place: TopicPartition, entry: Entry) -> Any:

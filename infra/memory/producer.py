@@ -29,7 +29,7 @@ class MemoryBatch:
     def append(self, *, timestamp: int, key: bytes | None, value: bytes | None, headers: Any) -> Message | None:
         """The message, or None where there is no room for it."""
         message = Message(timestamp, key, value, tuple(headers))
-        size = OVERHEAD_BYTES + len(key or b"") + len(value or b"") + sum(len(name) + len(said) for name, said in headers)
+        size = OVERHEAD_BYTES + len(key or b"") + len(value or b"") + sum(len(name) + len(said or b"") for name, said in headers)
         if self.messages and size > self._room:
             self._room = 0
             return None
