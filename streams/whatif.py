@@ -1,11 +1,11 @@
 """what-if: one partition's log as it was and, in the same pass, as it would have been under other policies.
 
 What is asked is plain: fold the log twice with the very fold of the workers, the second time with a proposal in place of the
-policies of its scope, in force from the window's beginning. `Worlds` answers the same with less work: a variant keeps rows only of
-subjects that stand otherwise in it than they did. What would it say of the same votes is asked of `deciding.outcome`; where that
-differs, the variant's row is a copy of the row as it stood before, decided under its own rules and folded by `apply` from then on.
-Where the question is not so simple (edits, rulings, retractions, late votes that reopen, control records), a copy is made first,
-both are folded, and the copy goes where it came to the same. A copy is always right, since it is folded on its own.
+policies of its scope, in force from the window's beginning. `Worlds` answers the same with less work: a variant keeps rows only
+of subjects that stand otherwise in it than they did. What it would say of the same votes is asked of `deciding.outcome`; where
+that differs, the variant's row is a copy of the row as it stood before, decided under its own rules and folded by `apply` from
+then on. Where the question is not so simple (edits, rulings, retractions, late votes that reopen, control records), a copy is
+made first, both are folded, and the copy goes where it came to the same. A copy is always right, since it is folded on its own.
 """
 
 from collections.abc import Callable, Iterable
@@ -112,6 +112,8 @@ class Variant:
         self.turned: dict[str, None] = {}
         #: Votes cast while the subject had its verdict here, and none there.
         self.votes_saved = 0
+        #: Whether votes came to weigh otherwise within the window.
+        self.reweighed = False
         #: Judgements that edits and withdrawals left standing: those here, less those there.
         self.left: list[Effect] = []
 
@@ -363,6 +365,7 @@ class Worlds:
         if replaced:
             self._note_policy()
         for variant, keys in zip(self.variants, forked, strict=True):
+            variant.reweighed |= isinstance(data, e.SkillsEstimated) and data.project == self.project and data.task == "review"
             own = [] if replaced else variant.apply(record).effects
             variant.settle(self.truth, keys)
             for one in (*said, *own):

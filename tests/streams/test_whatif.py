@@ -79,7 +79,7 @@ def choice(one: preferences.Comparison) -> Any:
     return one.decision and one.decision._replace(policy_version=0)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(history=HISTORIES, policies=st.lists(POLICIES, min_size=1, max_size=3), start=st.integers(0, 60))
 def test_the_fast_replay_equals_the_plain_one(history: list[Action], policies: list[Policy], start: int) -> None:
     log = records(history)
