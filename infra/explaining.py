@@ -10,7 +10,7 @@ from agents.log_reading import read_range
 from agents.publishing import partition_of
 from infra.kafka.reading import ends
 from schemas import events as e
-from schemas.catalogue import TYPE_OF
+from schemas.catalogue import TYPE_OF, types_of
 from schemas.topics import EVENTS, JUDGEMENTS, VERDICTS, Topic
 from schemas.wire import Undecodable
 from streams.annotators import ANNOTATORS_PROJECTION, AnnotatorsState
@@ -22,7 +22,7 @@ from streams.review import CONTROLS, REVIEW, ReviewState, rules_in
 from streams.rules import DEFAULT_RULES, look
 from streams.weighing import NO_POLICY, InForce
 
-_CONTROL_TYPES = frozenset(TYPE_OF[model].encode() for model in CONTROLS)
+_CONTROL_TYPES = frozenset(type_.encode() for type_ in types_of(*CONTROLS))
 
 
 class Account:
@@ -37,11 +37,10 @@ class Account:
         self._decision: Json | None = None
 
     def feed(self, record: Record) -> None:
-        project = self._project
-        in_force = self._in_force(project)
+        in_force = self._in_force()
         step = REVIEW.apply(self._state, record)
         self._state = step.state
-        if self._in_force(project).version != in_force.version:
+        if self._in_force().version != in_force.version:
             self._before = in_force
         effects = [effect for effect in step.effects if effect.key == self.subject and effect.topic == VERDICTS.name]
         if _is_told(record, self.subject) or effects:
@@ -55,7 +54,7 @@ class Account:
         row = self._state.rows.get(self.subject)
         if row is None or not row.revision:
             return None
-        now = account(row, rules_in(self._state, row.project))
+        now = account(row, rules_in(self._state, row.project, row.slice))
         decision = self._decision if row.verdict is not None else None
         shown = now if decision is None else decision["account"]
         return {
@@ -75,17 +74,14 @@ class Account:
             "history": self._history,
         }
 
-    @property
-    def _project(self) -> str:
-        row = self._state.rows.get(self.subject)
-        return "" if row is None else row.project
-
-    def _in_force(self, project: str) -> InForce:
-        return self._state.control.policies.get(project, NO_POLICY)
+    def _in_force(self) -> InForce:
+        """The policy that decides about the submission."""
+        row, policies = self._state.rows.get(self.subject), self._state.control.policies
+        return NO_POLICY if row is None else policies.of(policies.scope_of(row.project, row.slice))
 
     def _decided(self, record: Record) -> Json:
         row = self._state.rows[self.subject]
-        said = account(row, rules_in(self._state, row.project))
+        said = account(row, rules_in(self._state, row.project, row.slice))
         earlier = None
         if said["policy"]["version"]:
             policy = self._before.policy.model_dump(mode="json")
@@ -148,7 +144,7 @@ async def about(brokers: str, topic: Topic, partition: int, end: int, key: str, 
 
 # --- people ------------------------------------------------------------------------------------
 
-_PEOPLES_CONTROLS = frozenset(TYPE_OF[model].encode() for model in (e.PolicyApplied, e.PaceMeasured, e.ClockTicked))
+_PEOPLES_CONTROLS = frozenset(type_.encode() for type_ in types_of(e.PolicyApplied, e.PaceMeasured, e.ClockTicked))
 _FLAGS = (TYPE_OF[e.AnnotatorFlagged], TYPE_OF[e.AnnotatorCleared])
 
 

@@ -107,6 +107,12 @@ TYPE_OF: dict[type[Frozen], str] = {entry.data: entry.type for entry in EVENT_TY
 EVENT_OF: dict[type[Frozen], type[Frozen]] = {entry.data: entry.event for entry in EVENT_TYPES.values()}
 
 
+def types_of(*models: type[Frozen]) -> frozenset[str]:
+    """Every type, of whichever version, that comes out of the log as one of these."""
+    names = {EVENT_TYPES[TYPE_OF[model]].name for model in models}
+    return frozenset(type_ for type_, entry in EVENT_TYPES.items() if entry.name in names)
+
+
 def enveloped(id_: str, source: str, subject: str, time: datetime, data: Frozen) -> e.AnyEvent:
     """The event that says this. Raises pydantic's ValidationError if a bound is passed."""
     about = {"id": id_, "type": TYPE_OF[type(data)], "source": source, "subject": subject, "time": time}

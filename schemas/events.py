@@ -218,24 +218,47 @@ class AuthorErased(Frozen):
 
 
 class PolicyProposed(Frozen):
-    """Somebody wants these thresholds for a project; nothing changes yet."""
+    """Somebody wants these thresholds for a project, or for one slice of it; nothing changes yet."""
 
     project: Project
+    #: Whose policy this is: of one slice, in the project's stead, or of the project.
+    slice: SliceId | None = None
+    #: Counted over the project and all its slices.
     version: Version
     policy: Policy
     proposed_by: AnnotatorId
     reason: Reason
+    #: The version that decided there when this was made; 0: none. Absent in what was told before versions were compared.
+    based_on: Version | None = None
+    #: Texts whose current revision came in since the full hour of this are decided again, by the votes already cast.
+    redecide_since: UtcTime | None = None
+    #: The version that this takes back, with whatever was decided under it.
+    undoes: Version | None = None
+    #: The slice goes by the project's policy again, whichever that is; `policy` is the one of now.
+    inherits: bool = False
 
 
 class PolicyApplied(Frozen):
-    """From this record on, the project's subjects are decided by this policy."""
+    """From this record on, the subjects of a project, or of one slice of it, are decided by this policy."""
 
     project: Project
+    #: Whose policy this is: of one slice, in the project's stead, or of the project. Rules about people are the project's.
+    slice: SliceId | None = None
+    #: Counted over the project and all its slices.
     version: Version
     policy: Policy
     applied_by: AnnotatorId
     reason: Reason
+    #: Of the replay that was looked at before; absent: it was applied without one.
     preview_digest: Sha256 | None = None
+    #: The version that decided there when this was made; 0: none. Absent in what was told before versions were compared.
+    based_on: Version | None = None
+    #: Texts whose current revision came in since the full hour of this are decided again, by the votes already cast.
+    redecide_since: UtcTime | None = None
+    #: The version that this takes back, with whatever was decided under it.
+    undoes: Version | None = None
+    #: The slice goes by the project's policy again, whichever that is; `policy` is the one of now.
+    inherits: bool = False
 
 
 #: One row a true label and in it one entry a label voted, flat: K x K numbers in the order of the record's labels.
@@ -553,8 +576,8 @@ AnyEvent = Annotated[
     | Event[Literal["assay.LeaseGranted.v1"], LeaseGranted]
     | Event[Literal["assay.LeaseEnded.v1"], LeaseEnded]
     | Event[Literal["assay.AuthorErased.v1"], AuthorErased]
-    | Event[Literal["assay.PolicyProposed.v2"], PolicyProposed]
-    | Event[Literal["assay.PolicyApplied.v2"], PolicyApplied]
+    | Event[Literal["assay.PolicyProposed.v3"], PolicyProposed]
+    | Event[Literal["assay.PolicyApplied.v3"], PolicyApplied]
     | Event[Literal["assay.SkillsEstimated.v2"], SkillsEstimated]
     | Event[Literal["assay.ClockTicked.v1"], ClockTicked]
     | Event[Literal["assay.PaceMeasured.v1"], PaceMeasured]

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import StringConstraints
 
-from schemas.words import Count, Frozen, Name, Offset, Project, Sha256, SliceId, UtcTime, Version
+from schemas.words import Count, Frozen, Name, Offset, Project, ScopeName, Sha256, SliceId, UtcTime, Version
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -74,8 +74,8 @@ class Manifest(Frozen):
     #: The projects that were asked for, sorted; none means all.
     projects: tuple[Project, ...]
     offsets: dict[LogPosition, Offset]
-    #: The newest policy applied to each project below the offsets; 0 is the default policy.
-    policy_versions: dict[Project, Version]
+    #: The newest policy applied below the offsets to each project, where 0 is the default policy, and to each slice with its own.
+    policy_versions: dict[ScopeName, Version]
     code_version: Name
     rows: Count
     splits: dict[Split, Count]

@@ -142,6 +142,37 @@ class PolicyV1(Frozen):
         return Policy(**self.__dict__, aggregation="majority", **actions)
 
 
+#: Of a whole project, on top of whatever stood, for what was still open.
+_UNSCOPED: dict[str, Any] = {"slice": None, "based_on": None, "redecide_since": None, "undoes": None, "inherits": False}
+
+
+class PolicyProposedV2(Frozen):
+    """Somebody wants these thresholds for a project; nothing changes yet."""
+
+    project: Project
+    version: Version
+    policy: Policy
+    proposed_by: AnnotatorId
+    reason: Reason
+
+    def upcast_v2_v3(self) -> PolicyProposed:
+        return remade(self, PolicyProposed, **_UNSCOPED)
+
+
+class PolicyAppliedV2(Frozen):
+    """From this record on, the project's subjects are decided by this policy."""
+
+    project: Project
+    version: Version
+    policy: Policy
+    applied_by: AnnotatorId
+    reason: Reason
+    preview_digest: Sha256 | None = None
+
+    def upcast_v2_v3(self) -> PolicyApplied:
+        return remade(self, PolicyApplied, **_UNSCOPED)
+
+
 class PolicyProposedV1(Frozen):
     """Somebody wants these thresholds for a project; nothing changes yet."""
 
@@ -151,8 +182,8 @@ class PolicyProposedV1(Frozen):
     proposed_by: AnnotatorId
     reason: Reason
 
-    def upcast_v1_v2(self) -> PolicyProposed:
-        return remade(self, PolicyProposed, policy=self.policy.upcast())
+    def upcast_v1_v2(self) -> PolicyProposedV2:
+        return remade(self, PolicyProposedV2, policy=self.policy.upcast())
 
 
 class PolicyAppliedV1(Frozen):
@@ -165,8 +196,8 @@ class PolicyAppliedV1(Frozen):
     reason: Reason
     preview_digest: Sha256 | None = None
 
-    def upcast_v1_v2(self) -> PolicyApplied:
-        return remade(self, PolicyApplied, policy=self.policy.upcast())
+    def upcast_v1_v2(self) -> PolicyAppliedV2:
+        return remade(self, PolicyAppliedV2, policy=self.policy.upcast())
 
 
 class SkillsEstimatedV1(Frozen):
@@ -309,7 +340,9 @@ UPCASTS: dict[type[Frozen], Callable[[Any], Frozen]] = {
     VoteCastV1: VoteCastV1.upcast_v1_v2,
     GoldenAnswerSetV1: GoldenAnswerSetV1.upcast_v1_v2,
     PolicyProposedV1: PolicyProposedV1.upcast_v1_v2,
+    PolicyProposedV2: PolicyProposedV2.upcast_v2_v3,
     PolicyAppliedV1: PolicyAppliedV1.upcast_v1_v2,
+    PolicyAppliedV2: PolicyAppliedV2.upcast_v2_v3,
     SkillsEstimatedV1: SkillsEstimatedV1.upcast_v1_v2,
     VerdictReachedV1: VerdictReachedV1.upcast_v1_v2,
     VerdictReopenedV1: VerdictReopenedV1.upcast_v1_v2,
@@ -323,7 +356,9 @@ SubmissionReceivedV1Event = Event[Literal["assay.SubmissionReceived.v1"], Submis
 VoteCastV1Event = Event[Literal["assay.VoteCast.v1"], VoteCastV1]
 GoldenAnswerSetV1Event = Event[Literal["assay.GoldenAnswerSet.v1"], GoldenAnswerSetV1]
 PolicyProposedV1Event = Event[Literal["assay.PolicyProposed.v1"], PolicyProposedV1]
+PolicyProposedV2Event = Event[Literal["assay.PolicyProposed.v2"], PolicyProposedV2]
 PolicyAppliedV1Event = Event[Literal["assay.PolicyApplied.v1"], PolicyAppliedV1]
+PolicyAppliedV2Event = Event[Literal["assay.PolicyApplied.v2"], PolicyAppliedV2]
 SkillsEstimatedV1Event = Event[Literal["assay.SkillsEstimated.v1"], SkillsEstimatedV1]
 VerdictReachedV1Event = Event[Literal["assay.VerdictReached.v1"], VerdictReachedV1]
 VerdictReopenedV1Event = Event[Literal["assay.VerdictReopened.v1"], VerdictReopenedV1]
@@ -338,7 +373,9 @@ OldEvent = (
     | VoteCastV1Event
     | GoldenAnswerSetV1Event
     | PolicyProposedV1Event
+    | PolicyProposedV2Event
     | PolicyAppliedV1Event
+    | PolicyAppliedV2Event
     | SkillsEstimatedV1Event
     | VerdictReachedV1Event
     | VerdictReopenedV1Event

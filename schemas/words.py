@@ -9,6 +9,7 @@ from pydantic_core import CoreSchema, core_schema
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 UUID7_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 LABEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+SCOPE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}(/[a-z]{2,3}/[a-z0-9_-]{1,64}/[a-z0-9_-]{1,64})?$"
 SLICE_PATTERN = r"^[a-z]{2,3}/[a-z0-9_-]{1,64}/[a-z0-9_-]{1,64}$"
 
 TEXT_MAX_CHARACTERS = 100_000
@@ -32,6 +33,8 @@ AnnotatorId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 Project = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 RunId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 SliceId = Annotated[str, StringConstraints(pattern=SLICE_PATTERN)]
+#: A project, or `project/slice`.
+ScopeName = Annotated[str, StringConstraints(pattern=SCOPE_PATTERN)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_MAX_CHARACTERS)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]

@@ -176,7 +176,8 @@ def _measured(state: AnnotatorsState, record: Record, data: e.LikenessMeasured) 
 
 def _policy_applied(state: AnnotatorsState, record: Record, data: e.PolicyApplied) -> AnnotatorsStep:
     rules = state.control.get(data.project, DEFAULT_RULES)
-    if data.version <= rules.version:
+    # A slice's policy says when its texts are decided. Who is flagged is the project's to say.
+    if data.slice is not None or data.version <= rules.version:
         return Step(state, [])
     state.control[data.project] = rules_of(data.version, data.policy, rules.pace_version, rules.median_milliseconds)
     return Step(state, _examine_all(state, record, data.project, RULES, "policy"))

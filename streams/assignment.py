@@ -16,6 +16,7 @@ from schemas.words import Origin
 from streams.assignable import COMPARISON, Lease, Place, Pool, Request, Serves, Subject, Vote
 from streams.candidates import LAST, Candidates, Rank
 from streams.projection import Origins, Record, counts_first
+from streams.weighing import Policies
 
 Role = Literal["voter", "editor"]
 KINDS = ("prompt", "completion", "context", COMPARISON)
@@ -75,8 +76,8 @@ class Assignment:
         self.subjects: dict[str, Subject] = {}
         self.people: dict[str, Person] = {}
         self.leases: dict[str, Lease] = {}
-        #: Project -> version and policy in force; by project, pool, kind and slice who waits; approved texts by slice.
-        self.policies: dict[str, tuple[int, Policy]] = {}
+        #: Policies in force; by project, pool, kind and slice who waits; approved texts by slice.
+        self.policies = Policies()
         self.waiting: dict[tuple[str, Pool], dict[Slot, Candidates]] = {}
         self.stock: dict[tuple[str, str], int] = {}
         #: Partition of the leases' topic -> the desk whose leases count there.
@@ -106,8 +107,9 @@ class Assignment:
             one = self.people[name] = Person()
         return one
 
-    def policy(self, project: str) -> Policy:
-        return self.policies.get(project, _DEFAULT)[1]
+    def policy(self, row: Subject) -> Policy:
+        """The one that decides about this subject."""
+        return self.policies.of(self.policies.scope_of(row.project, row.slice)).policy
 
     def new(self, record: Record, origin: Origin) -> bool:
         """Whether a derived fact was not here yet."""
@@ -204,7 +206,7 @@ class Assignment:
             return None
         if row.is_golden:
             return Place(row.project, "control", row.kind, row.slice, (0, 0, row.since_ms, name), 1)
-        policy = self.policy(row.project)
+        policy = self.policy(row)
         free = row.wanted(policy) - row.live(policy) - row.held()
         return Place(row.project, "vote", row.kind, row.slice, row.rank(name, policy), free) if free > 0 else None
 
@@ -310,7 +312,7 @@ class Assignment:
     def _or_control(self, name: str, ask: Ask, draw: int, enrolled: e.AnnotatorEnrolled | None) -> str:
         """This subject, or in its stead a control task: of its kind and slice where there is one."""
         row = self.subjects[name]
-        if draw % 1_000 >= self.policy(row.project).control_share_permille:
+        if draw % 1_000 >= self.policy(row).control_share_permille:
             return name
 
         def is_open(golden: str) -> bool:
@@ -327,10 +329,9 @@ class Assignment:
     def _chosen(self, name: str, ask: Ask) -> Choice:
         row = self.subjects[name]
         serves: Serves = "edit" if ask.role == "editor" else "control" if row.is_golden else row.serves()
-        return Choice(name, row.project, row.revision, serves, self.policy(row.project).lease_seconds * 1_000)
+        return Choice(name, row.project, row.revision, serves, self.policy(row).lease_seconds * 1_000)
 
 
-_DEFAULT = (0, Policy())
 _NOBODY = Person()
 
 
@@ -445,11 +446,10 @@ def _handled(all_: Assignment, record: Record, editor: str, revision: int) -> No
 
 
 def _policy(all_: Assignment, record: Record, data: e.PolicyApplied) -> None:
-    if data.version <= all_.policies.get(data.project, _DEFAULT)[0]:
+    if not all_.policies.take(data, record.offset):
         return
-    all_.policies[data.project] = (data.version, data.policy)
     for name, row in all_.subjects.items():
-        if row.project == data.project:
+        if row.project == data.project and data.slice in (None, row.slice):
             all_.refresh(name)
 
 

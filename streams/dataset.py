@@ -138,9 +138,12 @@ class Desk:
         return ((subject, self.partition, row) for subject, row in comparisons(self.state) if row.project)
 
     def policy_versions(self) -> dict[str, int]:
-        """The version in force by project; 0 where no policy was applied."""
+        """The version in force by project, 0 where no policy was applied, and by `project/slice` where one has its own."""
         known = {row.project: 0 for row in self.state.rows.values() if row.revision}
-        return known | {project: one.version for project, one in self.state.control.policies.items()}
+        policies = self.state.control.policies
+        known |= {project: one.version for project, one in policies.of_projects.items()}
+        own = {f"{project}/{slice_}": one.version for (project, slice_), one in policies.of_slices.items() if not one.inherits}
+        return known | own
 
 
 # --- from submissions to examples --------------------------------------------------------------

@@ -5,7 +5,7 @@ facts about a person come in one order (docs/decisions/0010-comparisons-in-revie
 event is compared with what it stands for after it, and the difference is the effects.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
 from sys import intern
 from typing import Any, NamedTuple
@@ -16,10 +16,10 @@ from schemas.policy import Policy
 from schemas.topics import JUDGEMENTS, VERDICTS
 from schemas.words import MAX_MILLI_NATS
 from streams.once import MAX_EVENTS, TOO_MANY, mark, same_id
-from streams.projection import HOUR_MILLISECONDS, AnyState, Effect, Json, Record, Refusal, Step, effect
+from streams.projection import HOUR_MILLISECONDS, NOWHERE, AnyState, Effect, Json, Record, Refusal, Step, effect
 from streams.scores import Scores, confidence_permille, is_sure, leading, shares_permille, summed
 from streams.standing import rejudged
-from streams.weighing import InForce, Rules, rules_of, temperature_permille
+from streams.weighing import Rules, temperature_permille
 from streams.weights import milli_nats
 
 CHOICES = ("left", "right", "tie")
@@ -77,11 +77,11 @@ class Comparison(NamedTuple):
     offset: int = -1
     events: int = 0
     seen: str = ""
-
-
-def rules_in(in_force: InForce, shared: dict[str, Json], project: str) -> Rules:
-    """How the project's choices are weighed."""
-    return rules_of(in_force, CHOICES, shared, project, "preference")
+    #: What the row would forget, where policies can be undone: the offset of the offer that choices had waited for, choices that
+    #: were replaced, and what was decided as the policy of an offset came, if that changed since.
+    since: int = NOWHERE
+    replaced: tuple[Preference, ...] = ()
+    kept: tuple[tuple[int, Decision | None], ...] = ()
 
 
 # --- rows --------------------------------------------------------------------------------------
@@ -106,17 +106,33 @@ def comparisons(state: AnyState, project: str | None = None) -> Iterator[tuple[s
 
 
 def pack(row: Comparison) -> Json:
-    decision = None if row.decision is None else tuple(row.decision)
-    return row._asdict() | {"preferences": [tuple(one) for one in row.preferences], "decision": decision}
+    """What there is nothing of is left out, where rows from before it was kept have it not."""
+    packed = row._asdict() | {"preferences": [tuple(one) for one in row.preferences], "decision": _packed(row.decision)}
+    packed["replaced"] = [tuple(one) for one in row.replaced]
+    packed["kept"] = [(since, _packed(decision)) for since, decision in row.kept]
+    return {name: value for name, value in packed.items() if name not in _KEPT or value not in ([], NOWHERE)}
+
+
+#: Fields that rows have only where policies can be undone.
+_KEPT = ("since", "replaced", "kept")
+
+
+def _packed(decision: Decision | None) -> tuple[Any, ...] | None:
+    return None if decision is None else tuple(decision)
 
 
 def unpack(packed: Json) -> Comparison:
     """The comparison of a row: of one that was just packed, or of one that was stored."""
-    preferences, decision = packed["preferences"], packed["decision"]
     return Comparison(**packed)._replace(
-        preferences=tuple(_preference(*one) for one in preferences),
-        decision=None if decision is None else Decision(*decision),
+        preferences=tuple(_preference(*one) for one in packed["preferences"]),
+        decision=_decision(packed["decision"]),
+        replaced=tuple(_preference(*one) for one in packed.get("replaced", ())),
+        kept=tuple((since, _decision(decision)) for since, decision in packed.get("kept", ())),
     )
+
+
+def _decision(packed: Any) -> Decision | None:
+    return None if packed is None else Decision(*packed)
 
 
 def _preference(annotator: str, choice: str, criteria: Any, *rest: Any) -> Preference:
@@ -233,6 +249,8 @@ def _difference(subject: str, before: Comparison, after: Comparison, rules: Rule
 
 
 def _reached(subject: str, row: Comparison, decision: Decision) -> Effect:
+    # Choices that came after what they decided again are no part of it.
+    row = row._replace(preferences=tuple(one for one in row.preferences if one.offset <= decision.offset))
     left, right, tie = counts(row)
     data: Json = {
         "project": row.project,
@@ -328,7 +346,7 @@ HANDLERS: dict[type, Callable[[Comparison, Record, Any], Comparison | Refusal]] 
 }
 
 
-def apply(state: AnyState, record: Record, rules_of_project: Callable[[str], Rules]) -> Step[Any, Any]:
+def apply(state: AnyState, record: Record, rules_in_scope: Callable[[str, str], Rules]) -> Step[Any, Any]:
     """One event of a comparison. The caller has looked at the position."""
     subject, data = record.event.subject, record.event.data
     packed = state.shared.get(key_of(subject))
@@ -340,21 +358,83 @@ def apply(state: AnyState, record: Record, rules_of_project: Callable[[str], Rul
     changed = HANDLERS[type(data)](before, record, data)
     if isinstance(changed, Refusal):
         return Step(state, [], changed)
-    rules = rules_of_project(changed.project)
+    rules = rules_in_scope(changed.project, changed.slice)
     after = decided(changed, rules, record.offset, bool(rules.policy.late_votes_reopen))
+    if rules.remembers:
+        after = _remembered(before, _noted(before, after, rules), record)
     after = after._replace(offset=record.offset, events=after.events + 1, seen=after.seen + mark(record))
     _put(state, subject, after)
     return Step(state, _difference(subject, before, after, rules, "voted"))
 
 
-def reconsider(state: AnyState, record: Record, project: str, rules: Rules, reason: str, closed: bool = False) -> list[Effect]:
-    """The project's open comparisons, in order of their ids, under new rules; with `closed` those that are decided too."""
+def reconsider(state: AnyState, record: Record, subjects: Iterable[tuple[str, Rules]], reason: str) -> list[Effect]:
+    """These comparisons, in this order, under the rules that now are theirs."""
     effects: list[Effect] = []
-    for subject, before in list(comparisons(state, project)):
-        if before.decision is not None and not closed:
-            continue
-        after = decided(before, rules, record.offset, may_turn=True)
+    for subject, rules in subjects:
+        before = unpack(state.shared[key_of(subject)])
+        after = _noted(before, decided(before, rules, record.offset, may_turn=True), rules, by_policy=reason == "policy")
         if after != before:
             _put(state, subject, after._replace(offset=record.offset))
             effects += _difference(subject, before, after, rules, reason)
     return effects
+
+
+# --- deciding again ----------------------------------------------------------------------------
+
+
+def _noted(before: Comparison, after: Comparison, rules: Rules, by_policy: bool = False) -> Comparison:
+    """With what was decided as the policy came, if the policy itself or something under it has changed that now."""
+    was = before.decision
+    if not rules.remembers or was == after.decision or not (by_policy or (was is not None and was.offset < rules.since)):
+        return after
+    if after.kept and after.kept[-1][0] >= rules.since:
+        return after
+    return after._replace(kept=(*after.kept, (rules.since, was)))
+
+
+def _remembered(before: Comparison, after: Comparison, record: Record) -> Comparison:
+    """With what this event made the row forget."""
+    if after.project and not before.project and after.preferences:
+        after = after._replace(since=record.offset)
+    kept = {one.offset for one in after.preferences}
+    return after._replace(replaced=(*after.replaced, *(one for one in before.preferences if one.offset not in kept)))
+
+
+def decide_again(state: AnyState, record: Record, subjects: Iterable[tuple[str, Rules]], start: int) -> list[Effect]:
+    """These comparisons as their policy had decided them from an offset on, one choice after another."""
+    effects: list[Effect] = []
+    for subject, rules in list(subjects):
+        before = unpack(state.shared[key_of(subject)])
+        after = _noted(before, _again(before, rules, record.offset, start), rules, by_policy=True)
+        if after != before:
+            _put(state, subject, after._replace(offset=record.offset))
+            effects += _difference(subject, before, after, rules, "policy")
+    return effects
+
+
+def _again(row: Comparison, rules: Rules, offset: int, start: int) -> Comparison:
+    cast = sorted([*row.preferences, *row.replaced], key=lambda one: one.offset)
+    quiet, may_turn = max(start, row.since), bool(rules.policy.late_votes_reopen)
+    base = None if row.since > start else _decided_at(row, start)
+    again = row._replace(preferences=_chosen(cast, quiet), decision=base)
+    if row.since > start:
+        again = decided(again, rules, row.since, may_turn)
+    for one in cast:
+        if one.offset > quiet:
+            again = decided(again._replace(preferences=_chosen(cast, one.offset)), rules, one.offset, may_turn)
+    again = decided(again._replace(preferences=row.preferences), rules, offset, may_turn=False)
+    same = row.decision is not None and again.decision is not None and row.decision[:3] == again.decision[:3]
+    return again._replace(decision=row.decision) if same else again
+
+
+def _chosen(cast: list[Preference], until: int) -> tuple[Preference, ...]:
+    """The choices that stood at an offset."""
+    return tuple({one.annotator: one for one in cast if one.offset <= until}.values())
+
+
+def _decided_at(row: Comparison, start: int) -> Decision | None:
+    """What was decided as the policy of this offset came."""
+    for since, decision in row.kept:
+        if since >= start:
+            return decision if decision is None or decision.offset < start else None
+    return row.decision if row.decision is None or row.decision.offset < start else None

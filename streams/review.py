@@ -4,7 +4,7 @@ Every event changes a submission's row; what the row then stands for (`Standing`
 for before, and the difference is the effects. So a verdict turned over takes back exactly what it had said.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Set
 from functools import partial
 from operator import add
 from sys import intern
@@ -13,10 +13,12 @@ from typing import Any
 from schemas import events as e
 from schemas.identity import unix_milliseconds
 from schemas.topics import EVENTS
+from schemas.words import Task
 from streams import preferences
-from streams.deciding import decide, escalate, rule
+from streams.deciding import RULED, decide, escalate, rule
 from streams.once import MAX_EVENTS, TOO_MANY, mark, same_id
-from streams.projection import HOUR_MILLISECONDS, Effect, Json, Record, Refusal, State, Step, maker
+from streams.projection import HOUR_MILLISECONDS, NOWHERE, Effect, Json, Record, Refusal, State, Step, maker
+from streams.redeciding import UNDECIDED, as_decided, decide_again, note, past_of, remember, stood_at, stood_of
 from streams.standing import (
     NOTHING,
     Change,
@@ -32,21 +34,30 @@ from streams.standing import (
     submitted,
 )
 from streams.submissions import UNWEIGHED, Analysis, Row, Vote, counts, made_vote, pack, unpack, weigh
-from streams.weighing import NO_POLICY, InForce, Rules, misshapen, pack_policies, rules_of, take_skills, unpack_policies
+from streams.weighing import Policies, Rules, Scope, misshapen, rules_of, take_skills
+
+#: What follows from policies and recorded weights, made when it is first asked for: by project where no slice has a policy of
+#: its own, which is nearly everywhere and looked up for every vote; else by scope.
+Made = dict[str | Scope, Rules]
 
 
 class Control:
-    """What control records said: policies by project, and the last full hour of the clock."""
+    """What control records said: policies, and the last full hour of the clock."""
 
     __slots__ = ("hour", "policies", "preferring", "rules")
 
     def __init__(self) -> None:
-        self.policies: dict[str, InForce] = {}
+        self.policies = Policies()
         self.hour = 0
-        #: What follows from policies and recorded weights, by project, for votes and for choices in comparisons; made when it is
-        #: first asked for.
-        self.rules: dict[str, Rules] = {}
-        self.preferring: dict[str, Rules] = {}
+        #: For votes, and for choices in comparisons.
+        self.rules: Made = {}
+        self.preferring: Made = {}
+
+    def forget(self, project: str) -> None:
+        """Nothing that was made for this project holds any more."""
+        for made in (self.rules, self.preferring):
+            for key in [key for key in made if (key if isinstance(key, str) else key[0]) == project]:
+                del made[key]
 
 
 ReviewState = State[Row, Control]
@@ -54,22 +65,29 @@ ReviewStep = Step[Row, Control]
 _step: Callable[[tuple[Any, ...]], ReviewStep] = maker(Step)
 
 
-def rules_in(state: ReviewState, project: str) -> Rules:
-    """How the project's votes are weighed and when they decide, as of the state's position."""
+def rules_in(state: ReviewState, project: str, slice_: str) -> Rules:
+    """How votes in this project and slice are weighed and when they decide, as of the state's position."""
     rules = state.control.rules.get(project)
-    if rules is None:
-        in_force = state.control.policies.get(project, NO_POLICY)
-        rules = rules_of(in_force, in_force.policy.labels, state.shared, project, "review")
-        state.control.rules[project] = rules
-    return rules
+    return _of_scope(state, project, slice_, "review") if rules is None else rules
 
 
-def preferring_in(state: ReviewState, project: str) -> Rules:
+def preferring_in(state: ReviewState, project: str, slice_: str) -> Rules:
     """The same for choices in comparisons."""
     rules = state.control.preferring.get(project)
+    return _of_scope(state, project, slice_, "preference") if rules is None else rules
+
+
+def _of_scope(state: ReviewState, project: str, slice_: str, task: Task) -> Rules:
+    control = state.control
+    policies, made = control.policies, control.rules if task == "review" else control.preferring
+    scope = policies.scope_of(project, slice_)
+    key = scope if project in policies.sliced else project
+    rules = made.get(key)
     if rules is None:
-        in_force = state.control.policies.get(project, NO_POLICY)
-        rules = state.control.preferring[project] = preferences.rules_in(in_force, state.shared, project)
+        in_force = policies.of(scope)
+        labels = in_force.policy.labels if task == "review" else preferences.CHOICES
+        rules = rules_of(in_force, labels, state.shared, project, task)
+        rules = made[key] = rules._replace(remembers=project in policies.remembering)
     return rules
 
 
@@ -211,11 +229,11 @@ class Review:
         return unpack(packed)
 
     def pack_control(self, control: Control) -> Json:
-        return {"policies": pack_policies(control.policies), "hour": control.hour}
+        return {**control.policies.pack(), "hour": control.hour}
 
     def unpack_control(self, packed: Json) -> Control:
         control = Control()
-        control.policies, control.hour = unpack_policies(packed["policies"]), packed["hour"]
+        control.policies, control.hour = Policies.unpack(packed), packed["hour"]
         return control
 
 
@@ -235,11 +253,15 @@ def _apply_to_row(state: ReviewState, record: Record, data: Any, handler: _Handl
     if handler is _voted and data.voter not in row.votes:
         effects = _first_vote(state, subject, record, row, data)
     else:
-        revision, before = row.revision, standing(row)
+        revision, before, stood, votes = row.revision, standing(row), stood_of(row), row.votes
         refusal = handler(row, record, data)
         if refusal is not None:
             return Step(state, [], refusal)
         effects = _settle(state, record, row, revision, before)
+        if row.project in state.control.policies.remembering:
+            if row.revision == revision:
+                note(state, subject, row, rules_in(state, row.project, row.slice), stood)
+            remember(state, subject, record, row, votes)
     row.offset = record.offset
     row.events += 1
     row.seen += mark(record)
@@ -267,7 +289,7 @@ def _may_turn(key: str, row: Row, rules: Rules) -> bool:
 def _settle(state: ReviewState, record: Record, row: Row, revision: int, before: Standing) -> list[Effect]:
     """Decide the row anew, and say what changed."""
     key, data = record.event.subject, record.event.data
-    kind, rules = type(data), rules_in(state, row.project)
+    kind, rules = type(data), rules_in(state, row.project, row.slice)
     if isinstance(data, e.SubmissionRuled):
         rule(row, rules, record.offset, data.verdict)
     else:
@@ -295,8 +317,9 @@ def _settled(change: Change) -> list[Effect]:
 
 def _first_vote(state: ReviewState, key: str, record: Record, row: Row, data: e.VoteCast) -> list[Effect]:
     """A voter's first vote on the row, as nearly every event is one: only what a vote can change is looked at."""
-    rules = state.control.rules.get(row.project) or rules_in(state, row.project)
+    rules = state.control.rules.get(row.project) or rules_in(state, row.project, row.slice)
     vote, verdict, label, credits, unsure_votes = _vote(record, data), row.verdict, row.label, row.credits, row.unsure_votes
+    stood = stood_of(row) if rules.remembers and (verdict is not None or credits or row.floor) else None
     row.votes[vote.voter] = vote
     if row.weighed != rules.weighed:
         weigh(row, rules)
@@ -305,6 +328,8 @@ def _first_vote(state: ReviewState, key: str, record: Record, row: Row, data: e.
         row.scores = tuple(map(add, row.scores, rules.weights.get(vote.voter, rules.default)[voted]))
     decide(row, rules, record.offset, verdict is not None and _may_turn(key, row, rules))
     if row.credits is not credits or row.verdict != verdict or row.label != label:
+        if stood is not None:
+            note(state, key, row, rules, stood)
         told = standing_as(row, Said(verdict, label, credits, unsure_votes), len(row.votes) - 1)
         return difference(Change(key, row, rules, row.revision, told, standing(row), "voted"))
     judged = [] if not credits and row.golden is None else of_vote(key, row, standing(row), vote)
@@ -317,15 +342,63 @@ def _first_vote(state: ReviewState, key: str, record: Record, row: Row, data: e.
 
 
 def _apply_policy(state: ReviewState, record: Record, data: e.PolicyApplied) -> list[Effect]:
-    """The project's open subjects and comparisons, as the new policy sees the votes that were already cast."""
-    project = data.project
-    if data.version <= state.control.policies.get(project, NO_POLICY).version:
+    """The open subjects and comparisons of a project or slice, as the new policy sees the votes that were already cast. With
+    `redecide_since` also what was decided, one vote after another; with `undoes` as if that policy had never been."""
+    if not state.control.policies.take(data, record.offset):
         return []
-    state.control.policies[project] = InForce(data.version, data.policy, record.offset)
-    state.control.rules.pop(project, None)
-    state.control.preferring.pop(project, None)
-    effects = _reconsider(state, record, _of_project(state, project), "policy")
-    return effects + preferences.reconsider(state, record, project, preferring_in(state, project), "policy")
+    state.control.forget(data.project)
+    scope = (data.project, data.slice or "")
+    began = None if data.undoes is None else state.control.policies.of(scope).began(data.undoes)
+    if began is not None:
+        effects = _decide_again(state, record, _touched_since(state, scope, began), began)
+        return effects + preferences.decide_again(state, record, _compared(state, {scope}, {scope}), began)
+    hour = None if data.redecide_since is None else unix_milliseconds(data.redecide_since) // HOUR_MILLISECONDS
+    again = _revised_since(state, scope, hour)
+    effects = _decide_again(state, record, again, NOWHERE)
+    effects += _reconsider(state, record, [key for key in _of_scopes(state, {scope}) if key not in again], "policy")
+    return effects + _compare_again(state, record, scope, hour)
+
+
+def _revised_since(state: ReviewState, scope: Scope, hour: int | None) -> dict[str, None]:
+    """Keys of what is decided again, in order: an editor's word and a withdrawal stand."""
+    keys = [] if hour is None else _of_scopes(state, {scope}, {scope})
+    return {key: None for key in keys if (row := state.rows[key]).revised >= (hour or 0) and not _is_settled(row)}
+
+
+def _touched_since(state: ReviewState, scope: Scope, offset: int) -> list[str]:
+    keys = _of_scopes(state, {scope}, {scope})
+    return [key for key in keys if (row := state.rows[key]).offset >= offset and not row.withdrawn]
+
+
+def _is_settled(row: Row) -> bool:
+    return bool(row.withdrawn) or (row.verdict is not None and row.because == RULED)
+
+
+def _decide_again(state: ReviewState, record: Record, keys: Iterable[str], start: int) -> list[Effect]:
+    """These rows as the policy now in force had decided them, from what they stood for at an offset."""
+    effects: list[Effect] = []
+    for key in keys:
+        row = state.rows[key]
+        rules, before, stood = rules_in(state, row.project, row.slice), standing(row), stood_of(row)
+        past = past_of(state, key, row.revision)
+        base = UNDECIDED if start == NOWHERE else stood_at(row, past, start)
+        decide_again(row, past, rules, record.offset, _may_turn(key, row, rules), start, base)
+        note(state, key, row, rules, stood, by_policy=True)
+        row.offset = record.offset
+        state.touched[key] = None
+        shown = as_decided(row, past, rules) if row.verdict is not None and row.reached < record.offset else None
+        effects += difference(Change(key, row, rules, row.revision, before, standing(row), "policy", shown))
+    return effects
+
+
+def _compare_again(state: ReviewState, record: Record, scope: Scope, hour: int | None) -> list[Effect]:
+    """The same for comparisons: those that were offered since an hour, and the others that are open."""
+    known = {subject: row for subject, row in preferences.comparisons(state, scope[0])}
+    again = {name for name, row in known.items() if hour is not None and row.offered_ms // HOUR_MILLISECONDS >= hour}
+    compared = list(_compared(state, {scope}, {scope}))
+    effects = preferences.decide_again(state, record, [one for one in compared if one[0] in again], NOWHERE)
+    rest = [one for one in compared if one[0] not in again and known[one[0]].decision is None]
+    return effects + preferences.reconsider(state, record, rest, "policy")
 
 
 def _apply_skills(state: ReviewState, record: Record, data: e.SkillsEstimated) -> list[Effect] | Refusal:
@@ -333,21 +406,21 @@ def _apply_skills(state: ReviewState, record: Record, data: e.SkillsEstimated) -
     refusal = misshapen(data)
     if refusal is not None:
         return refusal
-    project, for_review = data.project, data.task == "review"
-    rules_for, known = (rules_in, state.control.rules) if for_review else (preferring_in, state.control.preferring)
-    before = rules_for(state, project)
+    scopes = state.control.policies.scopes(data.project)
+    before = {scope: _of_scope(state, *scope, data.task).model for scope in scopes}
     key = take_skills(state.shared, record.offset, data)
     if key is None:
         return []
     state.touched[key] = None
-    known.pop(project, None)
-    rules = rules_for(state, project)
-    if data.more or data.model not in (before.model, rules.model):
+    state.control.forget(data.project)
+    rules = {scope: _of_scope(state, *scope, data.task) for scope in scopes}
+    concerned = {scope for scope in scopes if data.model in (before[scope], rules[scope].model)}
+    if data.more or not concerned:
         return []
-    swept = data.sweep and bool(rules.policy.late_votes_reopen)
-    if for_review:
-        return _reconsider(state, record, _of_project(state, project, decided=swept), "skills")
-    return preferences.reconsider(state, record, project, rules, "skills", closed=swept)
+    swept = {scope for scope in concerned if data.sweep and rules[scope].policy.late_votes_reopen}
+    if data.task == "review":
+        return _reconsider(state, record, _of_scopes(state, concerned, swept), "skills")
+    return preferences.reconsider(state, record, _compared(state, concerned, swept), "skills")
 
 
 def _apply_clock(state: ReviewState, record: Record, data: e.ClockTicked) -> list[Effect]:
@@ -356,20 +429,24 @@ def _apply_clock(state: ReviewState, record: Record, data: e.ClockTicked) -> lis
     if hour <= state.control.hour:
         return []
     state.control.hour = hour
-    hours = {project: one.policy.deadline_hours for project, one in state.control.policies.items() if one.policy.deadline_hours}
+    policies = state.control.policies
+    scopes = [(project, "") for project in policies.of_projects] + list(policies.of_slices)
+    hours = {scope: hours for scope in scopes if (hours := policies.of(scope).policy.deadline_hours)}
     if not hours:
         return []
     effects: list[Effect] = []
     for key in sorted(state.rows):
         row = state.rows[key]
-        if row.project in hours and _is_open(row) and row.revised + hours[row.project] <= hour:
+        due = hours.get(policies.scope_of(row.project, row.slice))
+        if due is not None and _is_open(row) and row.revised + due <= hour:
             effects += _overdue(state, record, key, row)
     return effects
 
 
 def _overdue(state: ReviewState, record: Record, key: str, row: Row) -> list[Effect]:
-    rules, before = rules_in(state, row.project), standing(row)
+    rules, before, stood = rules_in(state, row.project, row.slice), standing(row), stood_of(row)
     escalate(row, rules, record.offset, "deadline")
+    note(state, key, row, rules, stood)
     row.offset = record.offset
     state.touched[key] = None
     return difference(Change(key, row, rules, row.revision, before, standing(row), "voted"))
@@ -379,21 +456,36 @@ def _is_open(row: Row) -> bool:
     return row.verdict is None and row.revision > 0 and not row.withdrawn
 
 
-def _of_project(state: ReviewState, project: str, decided: bool = False) -> list[str]:
-    """Keys of a project's open subjects, in order; with `decided` of all that have a text."""
+def _of_scopes(state: ReviewState, scopes: Set[Scope], decided: Set[Scope] = frozenset()) -> list[str]:
+    """Keys of the open subjects of some scopes of one project, in order; and of those `decided` of all that have a text."""
+    projects, scope_of = {project for project, _ in scopes}, state.control.policies.scope_of
     return [
         key
         for key in sorted(state.rows)
-        if (row := state.rows[key]).project == project and row.revision and (decided or row.verdict is None)
+        if (row := state.rows[key]).project in projects
+        and row.revision
+        and (scope := scope_of(row.project, row.slice)) in scopes
+        and (row.verdict is None or scope in decided)
     ]
+
+
+def _compared(state: ReviewState, scopes: Set[Scope], decided: Set[Scope] = frozenset()) -> Iterator[tuple[str, Rules]]:
+    """Comparisons of some scopes of one project, in order of their ids, with the rules for them."""
+    scope_of = state.control.policies.scope_of
+    for project in sorted({project for project, _ in scopes}):
+        for subject, row in list(preferences.comparisons(state, project)):
+            scope = scope_of(project, row.slice)
+            if scope in scopes and (row.decision is None or scope in decided):
+                yield subject, preferring_in(state, project, row.slice)
 
 
 def _reconsider(state: ReviewState, record: Record, keys: Iterable[str], reason: str) -> list[Effect]:
     effects: list[Effect] = []
     for key in keys:
         row = state.rows[key]
-        rules, before = rules_in(state, row.project), standing(row)
+        rules, before, stood = rules_in(state, row.project, row.slice), standing(row), stood_of(row)
         decide(row, rules, record.offset, may_turn=True, credit_unsure=reason == "skills")
+        note(state, key, row, rules, stood, by_policy=reason == "policy")
         row.offset = record.offset
         state.touched[key] = None
         effects += difference(Change(key, row, rules, row.revision, before, standing(row), reason))

@@ -46,6 +46,8 @@ class Change(NamedTuple):
     before: Standing
     after: Standing
     reason: str
+    #: The row as its votes decided it, where others came or went since.
+    decided: Row | None = None
 
 
 class Said(NamedTuple):
@@ -120,7 +122,7 @@ def reopened(change: Change) -> Effect:
 
 
 def _reached(change: Change, verdict: Verdict) -> list[Effect]:
-    row, rules = change.row, change.rules
+    row, rules = change.decided or change.row, change.rules
     votes = counted(row, rules)
     approving = sum([rules.approves[rules.places[vote.label]] for vote in votes])
     data: Json = {

@@ -4,7 +4,7 @@ Both come from control records. Policies are part of a partition's control row; 
 project, task and model, since they are long and seldom change.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from schemas import events as e
@@ -19,14 +19,103 @@ Columns = tuple[Scores, ...]
 
 
 class InForce(NamedTuple):
-    """A project's policy, and the offset of the record that applied it."""
+    """The policy of a project or of one slice of it, and the offset of the record that applied it."""
 
     version: int
     policy: Policy
     offset: int
+    #: Of a slice that goes by the project's policy again: `policy` is nobody's.
+    inherits: bool = False
+    #: (version, offset) of every application to this scope that said what it was based on: what can be undone to the letter.
+    windows: tuple[tuple[int, int], ...] = ()
+
+    def began(self, version: int) -> int | None:
+        """The offset from which a version of this scope decided, if it can be undone."""
+        return dict(self.windows).get(version)
 
 
 NO_POLICY = InForce(0, Policy(), NOWHERE)
+#: A project and a slice of it; of the project's own policy the slice is "".
+Scope = tuple[str, str]
+
+
+class Policies:
+    """The policies of a partition, by project and by slice."""
+
+    __slots__ = ("of_projects", "of_slices", "remembering", "sliced")
+
+    def __init__(self) -> None:
+        self.of_projects: dict[str, InForce] = {}
+        self.of_slices: dict[Scope, InForce] = {}
+        #: Projects with a slice that has, or had, a policy of its own; and those whose policies can be undone.
+        self.sliced: set[str] = set()
+        self.remembering: set[str] = set()
+
+    def scope_of(self, project: str, slice_: str) -> Scope:
+        """Whose policy decides about this slice."""
+        return (project, slice_ if (project, slice_) in self.of_slices else "")
+
+    def of(self, scope: Scope) -> InForce:
+        """What is in force in a scope. A slice that goes by its project's policy again does so from its own record on."""
+        project, slice_ = scope
+        whole = self.of_projects.get(project, NO_POLICY)
+        own = self.of_slices.get(scope) if slice_ else None
+        if own is None:
+            return whole
+        return whole._replace(offset=max(own.offset, whole.offset), windows=own.windows) if own.inherits else own
+
+    def scopes(self, project: str) -> list[Scope]:
+        """The project, then its slices with policies of their own, in order."""
+        return [(project, ""), *sorted(scope for scope in self.of_slices if scope[0] == project)]
+
+    def take(self, data: e.PolicyApplied, offset: int) -> bool:
+        """Take an application into force; whether it is news in its scope."""
+        scope = (data.project, data.slice or "")
+        known = self.of_slices.get(scope) if data.slice else self.of_projects.get(data.project, NO_POLICY)
+        if known is not None and data.version <= known.version:
+            return False
+        windows = known.windows if known is not None else ()
+        if data.based_on is not None:
+            windows = (*windows, (data.version, offset))
+        self._put(scope, InForce(data.version, data.policy, offset, data.inherits and data.slice is not None, windows))
+        return True
+
+    def _put(self, scope: Scope, one: InForce) -> None:
+        project, slice_ = scope
+        if slice_:
+            self.of_slices[scope] = one
+            self.sliced.add(project)
+        else:
+            self.of_projects[project] = one
+        if one.windows:
+            self.remembering.add(project)
+
+    def pack(self) -> Json:
+        """Slices stand there only where there are any, as in rows from before they could have policies."""
+        packed: Json = {"policies": {project: _pack(one) for project, one in sorted(self.of_projects.items())}}
+        if self.of_slices:
+            packed["slices"] = [[*scope, *_pack(one)] for scope, one in sorted(self.of_slices.items())]
+        return packed
+
+    @staticmethod
+    def unpack(packed: Json) -> "Policies":
+        policies = Policies()
+        for project, one in packed["policies"].items():
+            policies._put((project, ""), _unpack(*one))
+        for project, slice_, *one in packed.get("slices", ()):
+            policies._put((project, slice_), _unpack(*one))
+        return policies
+
+
+def _pack(one: InForce) -> list[Any]:
+    about = [one.version, one.policy.model_dump(mode="json"), one.offset]
+    return [*about, int(one.inherits), one.windows] if one.windows or one.inherits else about
+
+
+def _unpack(version: int, policy: Json, offset: int, inherits: int = 0, windows: Iterable[tuple[int, int]] = ()) -> InForce:
+    # What was packed was checked: lists stand for tuples there, which strict models refuse.
+    read = Policy.model_validate(policy, strict=False)
+    return InForce(version, read, offset, bool(inherits), tuple((version, offset) for version, offset in windows))
 
 
 class Rules(NamedTuple):
@@ -50,6 +139,9 @@ class Rules(NamedTuple):
     weights: dict[str, Columns]
     #: Offset of the newest record that any of this comes from: scores that were summed under another one are void.
     weighed: int
+    #: Offset from which this policy decides; and whether what it changes is kept, to be undone.
+    since: int = NOWHERE
+    remembers: bool = False
 
 
 def skills_key(project: str, task: Task, model: Model) -> str:
@@ -95,7 +187,7 @@ def take_skills(shared: dict[str, Json], offset: int, data: e.SkillsEstimated) -
 
 
 def rules_of(in_force: InForce, labels: tuple[str, ...], shared: dict[str, Json], project: str, task: Task) -> Rules:
-    """The rules of one project and task. Without recorded weights for exactly these labels every vote weighs the same."""
+    """The rules of one scope and task. Without recorded weights for exactly these labels every vote weighs the same."""
     policy = in_force.policy
     known = _recorded(shared, project, task)
     # Of any model: another one may have been picked since.
@@ -116,7 +208,7 @@ def rules_of(in_force: InForce, labels: tuple[str, ...], shared: dict[str, Json]
     sides = milli_nats(policy.reject_confidence_permille), milli_nats(policy.approve_confidence_permille)
     needed = tuple(sides[approving] for approving in approves)
     about = in_force.version, policy, labels, places, approves, needed
-    return Rules(*about, model, version, temperature, per_vote, prior, default, weights, weighed)
+    return Rules(*about, model, version, temperature, per_vote, prior, default, weights, weighed, in_force.offset)
 
 
 def temperature_permille(rules: Rules, votes: int) -> int:
@@ -147,15 +239,3 @@ def _columns(flat: list[int], order: list[int]) -> Columns:
     """From one row a true label to one column a label voted, labels in this order."""
     count = len(order)
     return tuple(tuple(flat[true * count + voted] for true in order) for voted in order)
-
-
-def pack_policies(policies: dict[str, InForce]) -> Json:
-    return {project: [one.version, one.policy.model_dump(mode="json"), one.offset] for project, one in sorted(policies.items())}
-
-
-def unpack_policies(packed: Json) -> dict[str, InForce]:
-    # What was packed was checked: lists stand for tuples there, which strict models refuse.
-    return {
-        project: InForce(version, Policy.model_validate(policy, strict=False), offset)
-        for project, (version, policy, offset) in packed.items()
-    }

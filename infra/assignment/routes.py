@@ -104,7 +104,7 @@ def _told(desk: Desk, lease: Lease) -> dict[str, Any]:
     """A lease as its holder sees it."""
     row = desk.state.subjects[lease.subject]
     task = "edit" if lease.serves == "edit" else "compare" if row.kind == COMPARISON else "judge"
-    policy = desk.state.policy(lease.project)
+    policy = desk.state.policy(row)
     return {
         "lease": lease.id,
         "until": datetime.fromtimestamp(lease.until_ms / 1_000, UTC),

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.policy import Policy
-from streams.preferences import CHOICES, Comparison, Decision, Preference, judged, leanings, rules_in, scores
+from streams.preferences import CHOICES, Comparison, Decision, Preference, judged, leanings, scores
 from streams.projection import NOWHERE, Json
-from streams.weighing import InForce, Rules
+from streams.weighing import InForce, Rules, rules_of
 
 Scored = dict[str, int]
 
@@ -21,7 +21,7 @@ def comparison(*choices: str | tuple[str, Scored]) -> Comparison:
 
 
 def rules(shared: dict[str, Json] | None = None, **thresholds: Any) -> Rules:
-    return rules_in(InForce(1, Policy(**thresholds), NOWHERE), shared or {}, "p")
+    return rules_of(InForce(1, Policy(**thresholds), NOWHERE), CHOICES, shared or {}, "p", "preference")
 
 
 def decision(row: Comparison, of: Rules) -> Decision:

@@ -82,7 +82,7 @@ class Loop:
         return row
 
     def champion(self) -> Model:
-        return rules_in(self.review.state, PROJECT).model
+        return rules_in(self.review.state, PROJECT, "").model
 
     def rules(self, model: Model) -> Rules:
         """How a model weighs votes by what was told last."""
