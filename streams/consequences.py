@@ -119,11 +119,10 @@ def stand(row: Row) -> str:
 def base(worlds: Worlds) -> Compared:
     """What was, of the subjects that the window is about: everything in it is the same after as before."""
     found = Compared(votes=worlds.votes)
-    approving = frozenset(_rules(worlds.truth, worlds).policy.approving)
     for _, row in _subjects(worlds):
         found.stands[row.slice, stand(row)] += 1
         if row.golden is not None:
-            right = _is_right(row, approving)
+            right = _is_right(row, rules_in(worlds.truth, row.project, row.slice))
             found.golden.update({("before", right): 1, ("after", right): 1} if right else {})
     return found
 
@@ -131,20 +130,16 @@ def base(worlds: Worlds) -> Compared:
 def _subjects(worlds: Worlds) -> Iterator[tuple[str, Row]]:
     """The project's subjects that something happened to in the window, or that were open in it."""
     for key, row in worlds.truth.rows.items():
-        if row.project == worlds.project and row.revision and (row.offset >= worlds.start or row.verdict is None):
+        if worlds.is_about(row) and row.revision and (row.offset >= worlds.start or row.verdict is None):
             yield key, row
 
 
-def _rules(state: ReviewState, worlds: Worlds) -> Rules:
-    return rules_in(state, worlds.project)
-
-
-def _is_right(row: Row, approving: frozenset[str]) -> str:
+def _is_right(row: Row, rules: Rules) -> str:
     """Whether the verdict is on the golden answer's side; empty where there is none to compare."""
     golden = golden_now(row)
     if golden is None or row.verdict not in ("approved", "rejected") or row.withdrawn:
         return ""
-    return "right" if (row.verdict == "approved") == (golden in approving) else "wrong"
+    return "right" if (row.verdict == "approved") == (golden in rules.policy.approving) else "wrong"
 
 
 def compared(
@@ -153,16 +148,17 @@ def compared(
     """The proposal against what was (`ground`: from `base`); `counts_only` leaves out which texts and people it concerns."""
     found = Compared(votes_saved=variant.votes_saved)
     found.add(ground)
-    approving = frozenset(variant.rules.policy.approving)
     for moved, row, own in differing(worlds, variant, restricted or {}):
         if not counts_only:
             found.moved.append(moved)
         found.moves[moved.slice, moved.old, moved.new] += 1
-        _golden(found, row, own, moved, approving)
+        rules = variant.rules(moved.slice)
+        _golden(found, row, own, moved, rules)
         if moved.unknown:
             found.unknown[moved.unknown] += 1
-            found.possible.update((moved.slice, new) for new in possible(own, variant, moved.unknown))
-            most = variant.rules.policy.overlap_max - own.live
+            open_ends = STANDS if variant.reweighed or moved.unknown != "votes" else possible(own, rules)
+            found.possible.update((moved.slice, new) for new in open_ends)
+            most = rules.policy.overlap_max - own.live
             found.needed_low += 1
             found.needed_high += max(1, most)
     if not counts_only:
@@ -173,11 +169,10 @@ def compared(
     return found
 
 
-def possible(own: Row, variant: Variant, unknown: str) -> tuple[str, ...]:
-    """What an undetermined subject may come to, by no more than the votes that would be asked for. Nothing is left out that the
-    strongest voter of the project could bring about, so that only what no votes lead to is."""
-    rules = variant.rules
-    if unknown != "votes" or own.verdict is not None or len(rules.labels) != 2 or variant.reweighed:
+def possible(own: Row, rules: Rules) -> tuple[str, ...]:
+    """What an undetermined subject may come to, by no more than the votes that would be asked for, each of another person.
+    Nothing is left out that the strongest voters of the project could bring about."""
+    if own.verdict is not None or len(rules.labels) != 2 or own.weighed != rules.weighed:
         return STANDS
     sides = {"approved" if rules.approves[label] else "rejected" for label in (0, 1) if _reaches(own, rules, label)}
     return (*sorted(sides), "escalated", WAITING)
@@ -196,28 +191,28 @@ def _reaches(own: Row, rules: Rules, label: int) -> bool:
     )
 
 
-def _golden(found: Compared, row: Row, own: Row, moved: Moved, approving: frozenset[str]) -> None:
-    old, new = _is_right(row, approving), "" if moved.unknown else _is_right(own, approving)
+def _golden(found: Compared, row: Row, own: Row, moved: Moved, rules: Rules) -> None:
+    old, new = _is_right(row, rules), "" if moved.unknown else _is_right(own, rules)
     found.golden.update({("after", new): 1} if new else {})
     found.golden.subtract({("after", old): 1} if old else {})
 
 
 def differing(worlds: Worlds, variant: Variant, restricted: Restricted) -> Iterator[tuple[Moved, Row, Row]]:
     """The subjects that would stand otherwise or are undetermined; each with its row here and there."""
-    truth, rules = worlds.truth, _rules(worlds.truth, worlds)
-    again = variant.rules.policy.recheck_share_permille > rules.policy.recheck_share_permille
+    truth, project, slice_ = worlds.truth, worlds.project, worlds.slice
+    again = variant.rules(slice_).policy.recheck_share_permille > rules_in(truth, project, slice_).policy.recheck_share_permille
     every = (
         {key: row for key, row in _subjects(worlds)} if again or restricted else {key: truth.rows[key] for key in variant.rows}
     )
     for key, row in every.items():
         own = variant.rows.get(key) or row
         old, new = stand(row), stand(own)
-        unknown = "" if own.withdrawn else _unknown(key, row, own, rules, variant, restricted)
+        unknown = "" if own.withdrawn else _unknown(key, row, own, worlds, variant, restricted)
         if old != new or unknown:
             yield Moved(key, row.slice, old, UNDETERMINED if unknown else new, unknown), row, own
 
 
-def _unknown(key: str, row: Row, own: Row, rules: Rules, variant: Variant, restricted: Restricted) -> str:
+def _unknown(key: str, row: Row, own: Row, worlds: Worlds, variant: Variant, restricted: Restricted) -> str:
     """Why nobody can say what the subject would have come to; empty where history says it."""
     if key in variant.starved:
         return "votes"
@@ -225,7 +220,8 @@ def _unknown(key: str, row: Row, own: Row, rules: Rules, variant: Variant, restr
         return "turned"
     if own.because == row.because == "ruled":
         return ""
-    if _lacks_recheck(key, own, variant.rules) and not _lacks_recheck(key, row, rules):
+    here, there = rules_in(worlds.truth, row.project, row.slice), variant.rules(row.slice)
+    if _lacks_recheck(key, own, there) and not _lacks_recheck(key, row, here):
         return "recheck"
     return "person" if restricted and _is_work_of(row, restricted) else ""
 
@@ -289,7 +285,7 @@ def flips(worlds: Worlds, variant: Variant, moved: Iterable[Moved], most: int) -
 
 def why(state: ReviewState, row: Row, policies: Mapping[int, InForce]) -> str:
     """Why a row stands as it does, by the votes that had come when it was decided."""
-    rules = rules_in(state, row.project)
+    rules = rules_in(state, row.project, row.slice)
     told = twin(row)
     told.weighed = UNWEIGHED
     if row.verdict is not None:
@@ -305,7 +301,7 @@ def why(state: ReviewState, row: Row, policies: Mapping[int, InForce]) -> str:
 
 def nearest(worlds: Worlds, low: int, high: int, approving: bool) -> tuple[int | None, int | None]:
     """The confidences nearest to a stretch of permille from below and from above, on the approving side or the other."""
-    rules = _rules(worlds.truth, worlds)
+    rules = rules_in(worlds.truth, worlds.project, worlds.slice)
     under: int | None = None
     over: int | None = None
     for _, row in _subjects(worlds):

@@ -19,29 +19,30 @@ from schemas.policy import Policy
 from streams import preferences
 from streams.deciding import decide, outcome
 from streams.projection import Effect, Projection, Record, State
+from streams.redeciding import copy_past
 from streams.review import CONTROLS, HANDLERS, REVIEW, Control, ReviewState, ReviewStep, rules_in
 from streams.standing import judgements, rejudged, standing
 from streams.submissions import UNWEIGHED, Row, twin
-from streams.weighing import NO_POLICY, InForce, Rules
+from streams.weighing import NO_POLICY, InForce, Rules, is_skills
 
 ReviewFold = Projection[Row, Control]
 
 
 class Proposal(NamedTuple):
-    """A policy that a project might have; `version` is one that it never had."""
+    """A policy that a project, or one slice of it, might have; `version` is one that it never had."""
 
     project: str
     version: int
     policy: Policy
+    slice: str = ""
 
 
 def begin(fold: ReviewFold, state: ReviewState, proposal: Proposal, partition: int, start: int) -> None:
     """Put a proposal into force before offset `start`, as a control record would; nothing where that very policy is in force."""
-    if _policy(state, proposal.project) == proposal.policy:
+    if _stands(state, proposal):
         return
-    data = e.PolicyApplied(
-        project=proposal.project, version=proposal.version, policy=proposal.policy, applied_by="what-if", reason="what if"
-    )
+    about = {"project": proposal.project, "slice": proposal.slice or None, "version": proposal.version}
+    data = e.PolicyApplied(policy=proposal.policy, applied_by="what-if", reason="what if", **about)
     event = enveloped(event_id(_EPOCH, "what-if", proposal.version), "assay/what-if", proposal.project, _EPOCH, data)
     for row in state.rows.values():
         # By which record's rules scores were summed is told by an offset, and this one is no record's own.
@@ -56,7 +57,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def is_replaced(record: Record, proposal: Proposal) -> bool:
     """Whether a record of the window has no place in the proposal's world."""
     data = record.event.data
-    return isinstance(data, e.PolicyApplied) and data.project == proposal.project
+    return isinstance(data, e.PolicyApplied) and (data.project, data.slice or "") == (proposal.project, proposal.slice)
+
+
+def _stands(state: ReviewState, proposal: Proposal) -> bool:
+    policies, scope = state.control.policies, (proposal.project, proposal.slice)
+    own = policies.of_slices.get(scope) if proposal.slice else policies.of(scope)
+    return own is not None and not own.inherits and own.policy == proposal.policy
 
 
 # --- how far apart two policies are ------------------------------------------------------------
@@ -86,8 +93,12 @@ def distance(one: Policy, other: Policy) -> int:
     return CLOSE if _differ(one, other, (*_DECIDING, *_TURNING)) else SAME
 
 
-def _policy(state: ReviewState, project: str) -> Policy:
-    return state.control.policies.get(project, NO_POLICY).policy
+class Near(NamedTuple):
+    """How a slice is decided in another world: how far from what was, whether votes may turn a verdict in either, and by what."""
+
+    distance: int
+    lively: bool
+    rules: Rules
 
 
 # --- one other world ---------------------------------------------------------------------------
@@ -100,10 +111,7 @@ class Variant:
         self.proposal = proposal
         self.fold = fold
         self.state: ReviewState = _beginning(begun)
-        self.rules: Rules = rules_in(self.state, proposal.project)
-        self.distance = SAME
-        #: Whether votes may turn a verdict, here or there.
-        self.lively = False
+        self._near: dict[str, Near] = {}
         #: Whether comparisons are folded here as well.
         self.compares = False
         #: Subjects that asked for votes here when they had their verdict there: what they came to, history cannot tell.
@@ -124,10 +132,26 @@ class Variant:
     def apply(self, record: Record) -> ReviewStep:
         return self.fold.apply(self.state, record)
 
-    def fork(self, key: str, row: Row) -> Row:
+    def near(self, truth: ReviewState, slice_: str) -> Near:
+        found = self._near.get(slice_)
+        return self._nearness(truth, slice_) if found is None else found
+
+    def _nearness(self, truth: ReviewState, slice_: str) -> Near:
+        project = self.proposal.project
+        there, rules = rules_in(truth, project, slice_).policy, rules_in(self.state, project, slice_)
+        lively = any(one.late_votes_reopen or one.recheck_share_permille for one in (there, rules.policy))
+        found = self._near[slice_] = Near(distance(there, rules.policy), lively, rules)
+        return found
+
+    def rules(self, slice_: str) -> Rules:
+        """What decides about a slice in this world, as of now."""
+        return rules_in(self.state, self.proposal.project, slice_)
+
+    def fork(self, key: str, row: Row, truth: ReviewState) -> Row:
         made = self.rows[key] = twin(row)
         # Offsets of two worlds do not compare.
         made.weighed = UNWEIGHED
+        copy_past(truth, self.state, key)
         return made
 
     def fork_all(self, truth: ReviewState, decided: bool) -> list[str]:
@@ -139,20 +163,35 @@ class Variant:
             if row.project == project and (decided or row.verdict is None) and key not in rows
         ]
         for key in keys:
-            self.fork(key, truth.rows[key])
+            self.fork(key, truth.rows[key], truth)
         return keys
 
     def settle(self, truth: ReviewState, forked: Iterable[str]) -> None:
         """After a control record in both worlds: how far apart they are now, and which of the copies were not needed."""
-        policy = _policy(truth, self.proposal.project)
-        self.rules = rules_in(self.state, self.proposal.project)
-        self.distance = distance(policy, self.rules.policy)
-        self.lively = any(one.late_votes_reopen or one.recheck_share_permille for one in (policy, self.rules.policy))
-        if self.distance == APART:
-            self.fork_all(truth, decided=True)
-            return
+        self._near.clear()
+        if any(self.near(truth, slice_).distance == APART for slice_ in self._slices(truth)):
+            for key, row in truth.rows.items():
+                if row.project == self.proposal.project and key not in self.rows and self.is_apart(truth, row):
+                    self.fork(key, row, truth)
         for key in forked:
-            self.join(key, truth.rows[key])
+            if not self.is_apart(truth, truth.rows[key]):
+                self.join(key, truth.rows[key])
+
+    def differs(self, truth: ReviewState) -> bool:
+        return any(self.near(truth, slice_).distance for slice_ in self._slices(truth))
+
+    def is_timed(self, truth: ReviewState) -> bool:
+        """Whether deadlines are other ones here."""
+        pairs = [(self.rules(slice_), rules_in(truth, self.proposal.project, slice_)) for slice_ in self._slices(truth)]
+        return any(here.policy.deadline_hours != there.policy.deadline_hours for here, there in pairs)
+
+    def is_apart(self, truth: ReviewState, row: Row) -> bool:
+        return self.near(truth, row.slice).distance == APART
+
+    def _slices(self, truth: ReviewState) -> set[str]:
+        """Slices among which every policy of the project, here or there, has one; "" for all that have none of their own."""
+        worlds, project = (truth, self.state), self.proposal.project
+        return {"", *(slice_ for world in worlds for own, slice_ in world.control.policies.of_slices if own == project)}
 
     def join(self, key: str, row: Row) -> None:
         """Let go of a copy that came to the same."""
@@ -174,10 +213,11 @@ class Variant:
 def _beginning(truth: ReviewState) -> ReviewState:
     """The same world without subjects: what its control records said."""
     control = Control()
-    control.policies, control.hour = {**truth.control.policies}, truth.control.hour
-    shared = {
-        key: {**row, "weights": {**row["weights"]}} for key, row in truth.shared.items() if not preferences.is_comparison(key)
-    }
+    policies = truth.control.policies
+    control.policies.of_projects, control.policies.of_slices = {**policies.of_projects}, {**policies.of_slices}
+    control.policies.sliced, control.policies.remembering = {*policies.sliced}, {*policies.remembering}
+    control.hour = truth.control.hour
+    shared = {key: {**row, "weights": {**row["weights"]}} for key, row in truth.shared.items() if is_skills(key)}
     return State(control, {}, shared, truth.position)
 
 
@@ -197,14 +237,14 @@ _Before = tuple[Any, ...]
 
 
 class Worlds:
-    """One partition as it was (`truth`) and as it would have been under each proposal; all have the same project.
+    """One partition as it was (`truth`) and as it would have been under each proposal; all are about one project or slice.
 
     The window begins at offset `start`: before it there is only what was. Call `done` after the last record.
     """
 
     def __init__(self, proposals: Iterable[Proposal], partition: int, start: int = 0, fold: ReviewFold = REVIEW) -> None:
         self.proposals = list(proposals)
-        self.project = self.proposals[0].project
+        self.project, self.slice = self.proposals[0].project, self.proposals[0].slice
         self.partition, self.start, self.fold = partition, start, fold
         self.truth: ReviewState = fold.empty()
         self.variants: list[Variant] = []
@@ -240,7 +280,7 @@ class Worlds:
         for proposal in self.proposals:
             variant = Variant(proposal, self.fold, self.truth)
             self.variants.append(variant)
-            self._compare(variant, _policy(self.truth, self.project), proposal.policy)
+            self._compare(variant, self._in_force(), proposal.policy)
             forked = variant.fork_all(self.truth, decided=False)
             begin(self.fold, variant.state, proposal, self.partition, self.start)
             variant.settle(self.truth, forked)
@@ -252,8 +292,18 @@ class Worlds:
         return step
 
     def _note_policy(self) -> None:
-        in_force = self.truth.control.policies.get(self.project, NO_POLICY)
-        self.policies[in_force.version] = in_force
+        policies = self.truth.control.policies
+        for scope in policies.scopes(self.project):
+            in_force = policies.of(scope)
+            self.policies[in_force.version] = in_force
+
+    def _in_force(self) -> Policy:
+        policies = self.truth.control.policies
+        return policies.of(policies.scope_of(self.project, self.slice)).policy
+
+    def is_about(self, row: Row) -> bool:
+        """Whether a subject is of the scope that the proposals are about."""
+        return row.project == self.project and (not self.slice or row.slice == self.slice)
 
     # --- submissions ---
 
@@ -265,19 +315,20 @@ class Worlds:
         kind = type(data)
         if kind not in _QUIET or row.floor or row.project != self.project:
             return self._slowly(record, key, row, data)
-        verdict, events = row.verdict, row.events
-        if verdict is not None and any([variant.lively for variant in self.variants]):
+        verdict, events, slice_ = row.verdict, row.events, row.slice
+        near = [variant.near(self.truth, slice_) for variant in self.variants]
+        if verdict is not None and any([one.lively for one in near]):
             return self._slowly(record, key, row, data)
         before = row.label, row.because, row.reached, row.decided_under, row.credits, row.unsure_votes
         step = self.fold.apply(self.truth, record)
         counted = row.events != events
-        self.votes += counted and kind is e.VoteCast
-        for variant in self.variants:
-            own = variant.rows.get(key)
+        self.votes += counted and kind is e.VoteCast and self.is_about(row)
+        for variant, one in zip(self.variants, near, strict=True):
+            own = variant.state.rows.get(key)
             if own is not None:
                 self._follow(variant, record, own, row, verdict is None)
-            elif verdict is None and counted and variant.distance and not agree(row, variant.rules):
-                self._part(variant, record.offset, row, key, before)
+            elif verdict is None and counted and one.distance and not agree(row, one.rules):
+                self._part(variant, record.offset, row, key, before, one.rules)
         return step
 
     def _of_new(self, record: Record, key: str) -> ReviewStep:
@@ -286,30 +337,32 @@ class Worlds:
         row = self.truth.rows.get(key)
         if row is not None and row.project == self.project:
             for variant in self.variants:
-                if variant.distance == APART:
-                    variant.fork(key, row)
+                if variant.is_apart(self.truth, row):
+                    variant.fork(key, row, self.truth)
         return step
 
-    def _part(self, variant: Variant, offset: int, row: Row, key: str, before: _Before) -> None:
+    def _part(self, variant: Variant, offset: int, row: Row, key: str, before: _Before, rules: Rules) -> None:
         """From this record on the subject stands otherwise in this world: as it stood, with this event, decided anew."""
-        own = variant.fork(key, row)
+        own = variant.fork(key, row, self.truth)
         own.verdict, own.floor = None, 0
         own.label, own.because, own.reached, own.decided_under, own.credits, own.unsure_votes = before
-        decide(own, variant.rules, offset, may_turn=False)
+        decide(own, rules, offset, may_turn=False)
         variant.look(key, row)
 
     def _slowly(self, record: Record, key: str, row: Row, data: Any) -> ReviewStep:
         """With a copy at hand for every world that may come to something else."""
-        project = data.project if type(data) is e.SubmissionReceived else row.project
-        apart = [variant for variant in self.variants if variant.distance and key not in variant.rows]
-        for variant in apart if project == self.project else ():
-            variant.fork(key, row)
+        project, slice_ = (data.project, data.slice) if type(data) is e.SubmissionReceived else (row.project, row.slice)
+        copied: list[Variant] = []
+        if project == self.project:
+            copied = [one for one in self.variants if key not in one.rows and one.near(self.truth, slice_).distance]
+        for variant in copied:
+            variant.fork(key, row, self.truth)
         was_open, events = row.verdict is None, row.events
         before = None
         if type(data) in _LEAVING and any(key in variant.rows for variant in self.variants):
             before = judgements(key, row, standing(row))
         step = self.fold.apply(self.truth, record)
-        self.votes += row.events != events and type(data) is e.VoteCast and row.project == self.project
+        self.votes += row.events != events and type(data) is e.VoteCast and self.is_about(row)
         for variant in self.variants:
             own = variant.rows.get(key)
             if own is None:
@@ -317,7 +370,7 @@ class Worlds:
             if before is not None and row.events != events:
                 self._leave(variant, key, own, before, type(data))
             self._follow(variant, record, own, row, was_open)
-            if variant in apart and variant.distance != APART:
+            if variant in copied and not variant.is_apart(self.truth, row):
                 variant.join(key, row)
         return step
 
@@ -375,13 +428,15 @@ class Worlds:
 
     def _ahead(self, variant: Variant, data: Any, replaced: bool) -> list[str]:
         """Copy what a control record may treat otherwise in this world."""
-        here, there = variant.rules.policy, _policy(self.truth, self.project)
         if replaced:
-            self._compare(variant, data.policy, here)
-            return variant.fork_all(self.truth, decided=False)
+            self._compare(variant, data.policy, variant.rules(self.slice).policy)
+        own = getattr(data, "project", None) == self.project
+        if own and isinstance(data, e.PolicyApplied):
+            again = data.redecide_since is not None or data.undoes is not None
+            return variant.fork_all(self.truth, decided=again)
         if isinstance(data, e.ClockTicked):
-            return variant.fork_all(self.truth, decided=False) if here.deadline_hours != there.deadline_hours else []
-        if isinstance(data, e.SkillsEstimated) and data.project == self.project and variant.distance:
+            return variant.fork_all(self.truth, decided=False) if variant.is_timed(self.truth) else []
+        if own and isinstance(data, e.SkillsEstimated) and variant.differs(self.truth):
             return variant.fork_all(self.truth, decided=data.sweep)
         return []
 

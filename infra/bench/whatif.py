@@ -113,6 +113,6 @@ def _seconds(work: Callable[[], Any]) -> float:
 def _plainly(settings: Settings) -> None:
     """The same records through the fold of the workers, by as many processes."""
     history = KafkaHistory(bootstrap(settings))
-    about = asyncio.run(asked(settings, history, "bench", None))
+    about = asyncio.run(asked(settings, history, Request("bench", Policy())))
     with Replay(Plain(history, about.windows)) as replay:
         replay.found(None)

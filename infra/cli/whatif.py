@@ -1,6 +1,6 @@
 """assay policy preview | sweep: what another policy would have made of the same history."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from infra.errors import AssayError, Exit
 from infra.wiring import settings
 
 Project = Annotated[str, Parameter(help="The project whose policy would change.")]
+Slice = Annotated[str, Parameter(help="Only this slice of it, as in en/reviews/sentiment.")]
 Set = Annotated[
     list[str], Parameter(name="--set", negative="", help="threshold=value; names with commas between; may be repeated.")
 ]
@@ -25,6 +26,7 @@ def preview(
     *,
     project: Project,
     set: Set,
+    slice: Slice = "",
     since: Since = None,
     flips: Annotated[int, Parameter(validator=Number(gte=0), help="How many flips are shown with their texts.")] = 20,
     price_per_vote: Price = 0.0,
@@ -44,7 +46,7 @@ def preview(
     from infra.whatif.preview import preview as previewed
 
     own = settings()
-    request = Request(project, _proposed(project, set), _since(since), flips, price_per_vote, cache)
+    request = Request(project, _proposing(project, slice)(set), slice, _since(since), flips, price_per_vote, cache)
     with progress(json) as bar:
         task, paces = bar.add_task("previewing", total=None), dict[str, Pace]()
 
@@ -59,19 +61,16 @@ def preview(
     return Exit.DIFFERS if found.said["differs"] else Exit.OK
 
 
-def _proposed(project: str, said: Sequence[str]) -> Any:
-    """The policy in force with these thresholds changed."""
+def _proposing(project: str, slice_: str) -> Callable[[Sequence[str]], Any]:
+    """Makes the policy in force with some thresholds changed."""
     import asyncio
 
     from infra.cli.policies import _changed, _changes
-    from infra.policies import in_force
+    from infra.whatif.preview import standing
     from infra.wiring import bootstrap
-    from schemas.events import PolicyApplied
-    from schemas.policy import Policy
 
-    newest = asyncio.run(in_force(bootstrap(settings()))).get(project)
-    before = newest.data.policy if newest is not None and isinstance(newest.data, PolicyApplied) else Policy()
-    return _changed(before, _changes(said))
+    before = asyncio.run(standing(bootstrap(settings()), project, slice_)).policy
+    return lambda said: _changed(before, _changes(said))
 
 
 def _since(said: str | None) -> int | datetime | None:
@@ -204,6 +203,180 @@ def sweep(
     *,
     project: Project,
     set: Annotated[str, Parameter(name="--set", help="threshold=FROM..TO:STEP")],
+    slice: Slice = "",
+    since: Since = None,
+    price_per_vote: Price = 0.0,
+    json: Json = False,
+) -> None:
+    """Say what every value of one threshold would lead to, in one pass over history. It reads only.
+
+    Shares are of all subjects, at least and at most; the interval is Wilson's at 95 %.
+    Example: assay policy sweep --project sp --set approve_confidence_permille=800..980:20 --price-per-vote 0.08
+    """
+    from infra.whatif.preview import Pace, Request
+    from infra.whatif.sweep import Point
+
+    name, values = _values(set)
+    proposed = _proposing(project, slice)
+    asked = Request(project, proposed([]), slice, _since(since), 0, price_per_vote)
+    points = [Point(value, asked._replace(policy=proposed([f"{name}={value}"]))) for value in values]
+    with progress(json) as bar:
+        task, paces = bar.add_task("previewing", total=None), dict[str, Pace]()
+
+        def watch(what: str, done: int, total: int) -> None:
+            pace = paces.setdefault(what, Pace(total))
+            bar.update(task, description=f"{what}: {pace.said(done)}", completed=done, total=total)
+
+        found = previewed(own, request, watch)
+    emit({**found.said, "cached": found.cached, "path": None if found.path is None else str(found.path)}, json, _render)
+    if not found.said["control"]["holds"]:
+        return Exit.FAILED
+    return Exit.DIFFERS if found.said["differs"] else Exit.OK
+
+
+def _proposing(project: str, slice_: str) -> Callable[[Sequence[str]], Any]:
+    """Makes the policy in force with some thresholds changed."""
+    import asyncio
+
+    from infra.cli.policies import _changed, _changes
+    from infra.whatif.preview import standing
+    from infra.wiring import bootstrap
+
+    before = asyncio.run(standing(bootstrap(settings()), project, slice_)).policy
+    return lambda said: _changed(before, _changes(said))
+
+
+def _since(said: str | None) -> int | datetime | None:
+    if said is None or said.isdecimal():
+        return None if said is None else int(said)
+    try:
+        time = datetime.fromisoformat(said.replace("Z", "+00:00"))
+    except ValueError:
+        raise AssayError("no offset and no time", got=said, hint="as in 120000 or 2026-01-31T08:00:00Z") from None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+
+
+# --- a preview in words ------------------------------------------------------------------------
+
+
+def _render(said: Mapping[str, Any]) -> RenderableType:
+    control = said["control"]
+    if not control["holds"]:
+        rows = [(one["what"], one["partition"], one["id"]) for one in control["differences"]]
+        head = (
+            f"Refused: the replay does not reproduce production ({control['reproduced']:,} of {control['expected']:,} verdicts)."
+        )
+        return Group(head, table(("difference", "#partition", "fact"), rows), "`assay verify` compares all of the state.")
+    parts: list[RenderableType] = [
+        f"{control['reproduced']:,} of {control['expected']:,} verdicts reproduced, {said['events']:,} events"
+        + (f"; {said['behind']:,} events that no worker has handled yet are left out" if said["behind"] else ""),
+        "",
+        _matrix(said),
+        "",
+    ]
+    if said["nothing_flips_because"]:
+        parts.append(said["nothing_flips_because"])
+    parts += [*_stands(said), *_votes(said), *_flips(said), *_people(said), *_slices(said), *_downstream(said)]
+    parts.append(f"preview {said['digest']}" + (" (kept from before)" if said["cached"] else ""))
+    return Group(*parts)
+
+
+def _matrix(said: Mapping[str, Any]) -> RenderableType:
+    names = [*said["matrix"], "undetermined"]
+    rows = [(old, *(f"{row[name]:,}" for name in names)) for old, row in said["matrix"].items()]
+    return table(("now", *(f"#{name}" for name in names)), rows, title="subjects now (rows) and under the proposal")
+
+
+def _stands(said: Mapping[str, Any]) -> list[RenderableType]:
+    because = said["undetermined"]["because"]
+    rows = [
+        (name, f"{one['before']:,}", _range(one["low"] - one["before"], one["high"] - one["before"]))
+        for name, one in said["stands"].items()
+    ]
+    found: list[RenderableType] = [table(("", "#now", "change"), rows)]
+    if because:
+        told = ", ".join(f"{count:,} {_UNKNOWN[name]}" for name, count in because.items())
+        found.append(f"undetermined: {told}")
+    return [*found, ""]
+
+
+_UNKNOWN = {
+    "votes": "would have asked for votes that nobody was asked for",
+    "turned": "were turned by votes that would not have been asked for",
+    "recheck": "would have been checked once more",
+    "person": "rest on work of somebody who would have been handed none",
+}
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:+,}" if low == high else f"{low:+,} to {high:+,}"
+
+
+def _votes(said: Mapping[str, Any]) -> list[RenderableType]:
+    votes, golden = said["votes"], said["golden"]
+    told = (
+        f"votes: {votes['saved']:,} of {votes['cast']:,} saved, {votes['needed_low']:,} to {votes['needed_high']:,} more needed"
+    )
+    if votes["price_per_vote"]:
+        told += f"; cost {_range(votes['cost_low'], votes['cost_high'])}"
+    found: list[RenderableType] = [told]
+    if golden["before"]["total"]:
+        was, then = (f"{one['right']} of {one['total']} [{one['low']:.3f}-{one['high']:.3f}]" for one in golden.values())
+        found.append(f"right on golden tasks: {was} now, {then} under the proposal")
+    return [*found, ""]
+
+
+def _flips(said: Mapping[str, Any]) -> list[RenderableType]:
+    rows = [
+        (one["subject"], one["old"], one["new"], plain((one["text"] or "")[:120]), plain(one["why_old"]), plain(one["why_new"]))
+        for one in said["flips"]["shown"]
+    ]
+    if not rows:
+        return []
+    title = (
+        f"{len(rows)} of {said['flips']['total'] + said['undetermined']['subjects']:,} that stand otherwise or are undetermined"
+    )
+    return [table(("subject", "now", "then", "text", "why now", "why then"), rows, title=title), ""]
+
+
+def _people(said: Mapping[str, Any]) -> list[RenderableType]:
+    rows = [
+        (
+            one["annotator"], one["task"], one["rule"], one["change"], one["action"], one["against"], one["total"],
+            f"[{one['low']:.3f}-{one['high']:.3f}]", one["limit_permille"] / 1_000,
+        )
+        for one in said["people"]
+    ]  # fmt: skip
+    columns = ("person", "task", "rule", "change", "action", "#against", "#of", "interval", "#limit")
+    return [table(columns, rows, title=f"{len(rows)} people flagged or released"), ""] if rows else []
+
+
+def _slices(said: Mapping[str, Any]) -> list[RenderableType]:
+    rows = []
+    for one in said["slices"]:
+        approved, share, told = one["approved"], one["share_of_approved"], one.get("diversity")
+        vendi = "" if told is None else f"{told['before']['vendi']} -> {told['after']['vendi']}"
+        then = f"{approved['low']:,}" if approved["low"] == approved["high"] else f"{approved['low']:,} to {approved['high']:,}"
+        rows.append((one["slice"], f"{approved['before']:,}", then, share["before"], share["low"], vendi))
+    columns = ("slice", "#approved now", "#then", "#share now", "#share then", "vendi")
+    return [table(columns, rows), ""] if rows else []
+
+
+def _downstream(said: Mapping[str, Any]) -> list[RenderableType]:
+    rows = [
+        (one["snapshot"], one["rows"], one["flips"], one["undetermined"], ", ".join(one["models"])) for one in said["downstream"]
+    ]
+    return [table(("snapshot", "#rows", "#flip", "#undetermined", "models"), rows), ""] if rows else []
+
+
+# --- a sweep -----------------------------------------------------------------------------------
+
+
+def sweep(
+    *,
+    project: Project,
+    set: Annotated[str, Parameter(name="--set", help="threshold=FROM..TO:STEP")],
+    slice: Slice = "",
     since: Since = None,
     price_per_vote: Price = 0.0,
     json: Json = False,
@@ -218,8 +391,10 @@ def sweep(
     from infra.whatif.sweep import sweep as swept
 
     name, values = _values(set)
-    policies = {value: _proposed(project, [f"{name}={value}"]) for value in values}
-    points = [Point(value, Request(project, policy, _since(since), 0, price_per_vote)) for value, policy in policies.items()]
+    policies = {value: _proposed(project, slice, [f"{name}={value}"]) for value in values}
+    points = [
+        Point(value, Request(project, policy, slice, _since(since), 0, price_per_vote)) for value, policy in policies.items()
+    ]
     with progress(json) as bar:
         task, pace = bar.add_task("sweeping", total=None), dict[str, Pace]()
 

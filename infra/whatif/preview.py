@@ -43,10 +43,11 @@ Watch = Callable[[str, int, int], None]
 
 
 class Request(NamedTuple):
-    """What is asked: a project's policy with these thresholds changed, over the history from `since` on."""
+    """What is asked: a policy for a project, or for one slice of it, over the history from `since` on."""
 
     project: str
     policy: Policy
+    slice: str = ""
     #: An offset, the same in every partition, or a time; None: all history.
     since: int | datetime | None = None
     flips: int = 20
@@ -67,16 +68,32 @@ class Asked(NamedTuple):
 # --- what there is -----------------------------------------------------------------------------
 
 
-async def asked(settings: Settings, history: History, project: str, since: int | datetime | None) -> Asked:
+class Standing(NamedTuple):
+    """The policy that decides in a scope, and the newest version that the project has."""
+
+    policy: Policy
+    version: int
+
+
+async def standing(brokers: str, project: str, slice_: str = "") -> Standing:
+    applied = [event.data for event in await policies_said(brokers) if isinstance(event.data, PolicyApplied)]
+    own = sorted((one for one in applied if one.project == project), key=lambda one: one.version)
+    newest = {one.slice or "": one for one in own}
+    found = newest.get(slice_)
+    if found is None or found.inherits:
+        found = newest.get("")
+    return Standing(Policy() if found is None else found.policy, own[-1].version if own else 0)
+
+
+async def asked(settings: Settings, history: History, request: Request) -> Asked:
     """Raises AssayError where production has handled nothing yet."""
     brokers = bootstrap(settings)
-    applied = [event.data for event in await policies_said(brokers) if isinstance(event.data, PolicyApplied)]
-    own = max((one for one in applied if one.project == project), key=lambda one: one.version, default=None)
-    windows, behind = await _windows(settings, brokers, history, since)
+    now = await standing(brokers, request.project, request.slice)
+    windows, behind = await _windows(settings, brokers, history, request.since)
     if not any(window.end for window in windows):
         hint = "`assay up` runs the workers; a preview is checked against what they decided"
         raise AssayError("no worker has handled anything yet", where=EVENTS.name, hint=hint, exit_code=Exit.FAILED)
-    return Asked(Policy() if own is None else own.policy, 0 if own is None else own.version, windows, behind)
+    return Asked(now.policy, now.version, windows, behind)
 
 
 async def _windows(
@@ -124,13 +141,13 @@ class Preview(NamedTuple):
 def preview(settings: Settings, request: Request, watch: Watch = lambda what, done, total: None) -> Preview:
     """Replay, check, and say what would change. A preview whose replay does not reproduce production is told and not kept."""
     history = KafkaHistory(bootstrap(settings))
-    about = asyncio.run(asked(settings, history, request.project, request.since))
+    about = asyncio.run(asked(settings, history, request))
     home, manifests = settings.data_dir / "previews", load_all(settings)
     key = _key(request, about, manifests)
     kept = _kept(home, key) if request.cache else None
     if kept is not None:
         return Preview(kept, home / f"{kept['digest']}.json", True)
-    proposal = Proposal(request.project, about.version + 1, request.policy)
+    proposal = Proposal(request.project, about.version + 1, request.policy, request.slice)
     between = _between(about.before, request.policy)
     too_new = settings.worker.too_new
     job = Job(history, about.windows, (proposal,), request.flips, too_new=too_new, between=between)
@@ -160,7 +177,9 @@ def _between(before: Policy, after: Policy) -> tuple[int, int, bool] | None:
 
 async def _people(settings: Settings, request: Request, about: Asked, found: Compared) -> list[Change]:
     before = about.before
-    rules = any(is_about_people(name) and getattr(before, name) != getattr(request.policy, name) for name in Policy.model_fields)
+    # Rules about people are the project's: a slice's policy changes none.
+    after = before if request.slice else request.policy
+    rules = any(is_about_people(name) and getattr(before, name) != getattr(after, name) for name in Policy.model_fields)
     if not rules and not found.judgements:
         return []
     rows: dict[str, PersonRow] = {}
@@ -168,7 +187,7 @@ async def _people(settings: Settings, request: Request, about: Asked, found: Com
     async for state in live_states(bootstrap(settings), ANNOTATORS_PROJECTION):
         rows |= state.rows
         in_force = state.control.get(request.project, in_force)
-    return changes(rows, in_force._replace(policy=before), request.policy, request.project, found.judgements)
+    return changes(rows, in_force, in_force.policy if request.slice else after, request.project, found.judgements)
 
 
 # --- what it says ------------------------------------------------------------------------------
@@ -178,6 +197,7 @@ def _scope(request: Request, about: Asked) -> Json:
     before, after = about.before.model_dump(mode="json"), request.policy.model_dump(mode="json")
     return {
         "project": request.project,
+        "slice": request.slice or None,
         "based_on": about.version,
         "policy_digest": policy_digest(request.policy),
         "changed": {name: [before[name], after[name]] for name in before if before[name] != after[name]},
@@ -421,4 +441,4 @@ def _keep(home: Path, key: str, said: Json) -> Path:
     return path
 
 
-__all__ = ["Pace", "Preview", "Request", "asked", "matrix", "policy_digest", "preview"]
+__all__ = ["Pace", "Preview", "Request", "asked", "matrix", "policy_digest", "preview", "standing"]

@@ -27,8 +27,8 @@ def sweep(settings: Settings, name: str, points: list[Point], watch: Watch = lam
     """What every value would lead to. Raises AssayError where the replay does not reproduce production."""
     first = points[0].request
     history = KafkaHistory(bootstrap(settings))
-    about = asyncio.run(asked(settings, history, first.project, first.since))
-    proposals = tuple(Proposal(first.project, about.version + 1, point.request.policy) for point in points)
+    about = asyncio.run(asked(settings, history, first))
+    proposals = tuple(Proposal(first.project, about.version + 1, point.request.policy, first.slice) for point in points)
     with Replay(Job(history, about.windows, proposals, sweep=True, too_new=settings.worker.too_new)) as replay:
         found = replay.found(None, lambda done: watch("replaying", done, replay.total))
     control = found.control
@@ -38,7 +38,14 @@ def sweep(settings: Settings, name: str, points: list[Point], watch: Watch = lam
         raise AssayError("the replay does not reproduce what production said", EVENTS_AND, got, hint, Exit.FAILED)
     told = [point_said(point, one) for point, one in zip(points, found.compared, strict=True)]
     now = getattr(about.before, name)
-    return {"project": first.project, "threshold": name, "in_force": now, "events": found.events, "points": told}
+    return {
+        "project": first.project,
+        "slice": first.slice or None,
+        "threshold": name,
+        "in_force": now,
+        "events": found.events,
+        "points": told,
+    }
 
 
 EVENTS_AND = "assay.events.v1 against assay.verdicts.v1"

@@ -46,7 +46,7 @@ def test_the_policy_in_force_changes_nothing(history: list[Action], order: Any, 
     for number, log in enumerate(parted(records(history), partitions)):
         begun = 1 + max((record.offset for record in log if is_replaced(record, Proposal("p", 5, Policy()))), default=-1)
         before = replay(REVIEW, log[:begun])
-        in_force = before.control.policies.get("p")
+        in_force = before.control.policies.of_projects.get("p")
         made = Worlds([Proposal("p", 5, Policy() if in_force is None else in_force.policy)], number, begun)
         for record in log:
             made.feed(record)
@@ -76,7 +76,12 @@ def test_every_subject_is_counted_once(history: list[Action], policy: Policy, st
 
 # --- votes that history does not have ----------------------------------------------------------
 
-VOTES = st.lists(st.tuples(st.sampled_from(SUBJECTS), st.integers(0, 8), st.sampled_from(["good", "bad"])), max_size=60)
+#: Nobody is handed the same text twice.
+VOTES = st.lists(
+    st.tuples(st.sampled_from(SUBJECTS), st.integers(0, 8), st.sampled_from(["good", "bad"])),
+    max_size=60,
+    unique_by=lambda vote: vote[:2],
+)
 SIMPLE = st.builds(
     lambda low, more, approve, reject, late, recheck: Policy(
         overlap_min=low,
@@ -134,7 +139,7 @@ def test_the_truth_lies_in_the_undetermined_range(votes: list[tuple[str, int, st
     cast = {key: sum(record.event.subject == key for record in truth_log[len(SUBJECTS) :]) for key in SUBJECTS}
     was = {key: sum(record.event.subject == key for record in log[len(SUBJECTS) :]) for key in SUBJECTS}
     assert found.votes_saved >= sum(max(0, was[key] - cast[key]) for key in SUBJECTS if key not in unknown)
-    assert sum(max(0, cast[key] - was[key]) for key in SUBJECTS) <= found.needed_high + 8 * len(unknown)
+    assert sum(max(0, cast[key] - was[key]) for key in SUBJECTS) <= found.needed_high
 
 
 # --- people and slices -------------------------------------------------------------------------

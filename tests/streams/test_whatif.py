@@ -12,7 +12,7 @@ from streams.projection import Record, replay
 from streams.review import REVIEW, ReviewState
 from streams.submissions import Row, pack, twin
 from streams.whatif import Proposal, Variant, Worlds, begin, is_replaced
-from tests.streams.histories import HISTORIES, Action, records
+from tests.streams.histories import HISTORIES, SLICES, Action, records
 
 POLICIES = st.builds(
     lambda low, more, approve, reject, late, recheck, deadline, accuracy, skills: Policy(
@@ -80,10 +80,15 @@ def choice(one: preferences.Comparison) -> Any:
 
 
 @settings(max_examples=200)
-@given(history=HISTORIES, policies=st.lists(POLICIES, min_size=1, max_size=3), start=st.integers(0, 60))
-def test_the_fast_replay_equals_the_plain_one(history: list[Action], policies: list[Policy], start: int) -> None:
+@given(
+    history=HISTORIES,
+    policies=st.lists(POLICIES, min_size=1, max_size=3),
+    start=st.integers(0, 60),
+    slice_=st.sampled_from(["", "", SLICES[0]]),
+)
+def test_the_fast_replay_equals_the_plain_one(history: list[Action], policies: list[Policy], start: int, slice_: str) -> None:
     log = records(history)
-    proposals = [Proposal("p", 5, policy) for policy in policies]
+    proposals = [Proposal("p", 5, policy, slice_) for policy in policies]
     made = worlds(log, proposals, start)
     truth = replay(REVIEW, log)
     assert {key: pack(row) for key, row in made.truth.rows.items()} == {key: pack(row) for key, row in truth.rows.items()}
