@@ -18,6 +18,7 @@ from streams.explanation import account, in_words, redecide, what_if
 from streams.people import Person, clears_after, detail, person
 from streams.people import in_words as words_of_flag
 from streams.projection import Effect, Json, Record, record_of
+from streams.redeciding import as_decided, past_of
 from streams.review import CONTROLS, REVIEW, ReviewState, rules_in
 from streams.rules import DEFAULT_RULES, look
 from streams.weighing import NO_POLICY, InForce
@@ -35,6 +36,8 @@ class Account:
         self._before = NO_POLICY
         self._history: list[Json] = []
         self._decision: Json | None = None
+        #: By the offset up to which votes decided, and the policy's version.
+        self._decisions: dict[tuple[int, int], Json] = {}
 
     def feed(self, record: Record) -> None:
         in_force = self._in_force()
@@ -48,6 +51,8 @@ class Account:
             self._history.append(_entry(record, effects, refused))
         if any(effect.type == TYPE_OF[e.VerdictReached] for effect in effects):
             self._decision = self._decided(record)
+            row = self._state.rows[self.subject]
+            self._decisions[row.reached, row.decided_under] = self._decision
 
     def told(self) -> Json | None:
         """The explanation, or None if the submission never came in."""
@@ -81,7 +86,14 @@ class Account:
 
     def _decided(self, record: Record) -> Json:
         row = self._state.rows[self.subject]
-        said = account(row, rules_in(self._state, row.project, row.slice))
+        rules = rules_in(self._state, row.project, row.slice)
+        if row.reached < record.offset:
+            # A policy decided it again: by the votes up to then, or as it had been decided before the policy that is undone.
+            known = self._decisions.get((row.reached, row.decided_under))
+            if known is not None:
+                return {**known, "restored_at": record.offset}
+            row = as_decided(row, past_of(self._state, self.subject, row.revision), rules)
+        said = account(row, rules)
         earlier = None
         if said["policy"]["version"]:
             policy = self._before.policy.model_dump(mode="json")

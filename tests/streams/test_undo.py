@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.publishing import partition_of
+from infra.explaining import Account
 from schemas.catalogue import EVENT_OF, TYPE_OF
 from schemas.events import PolicyApplied
 from schemas.identity import event_id
@@ -113,6 +114,23 @@ def test_undo_leaves_the_state_of_a_history_without_the_policy(
     without = [one for one in whole if one.action not in (tried, undone)]
     for found, expected in zip(folded(whole, partitions), folded(without, partitions), strict=True):
         assert substance(found) == substance(expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(before=happenings(), between=happenings(), policies=st.tuples(POLICIES, POLICIES), hours=st.sampled_from([None, 0]))
+def test_what_was_decided_again_or_restored_is_explained(
+    before: list[Action], between: list[Action], policies: tuple[Policy, Policy], hours: int | None
+) -> None:
+    since = None if hours is None else START
+    tried = applied(50, policies[1], redecide_since=since)
+    history = numbered([*OPENED, applied(9, policies[0]), *before, tried, *between, applied(51, policies[0], undoes=50)])
+    for until in (len(history) - 1, len(history)):
+        for subject in SUBJECTS:
+            account = Account(subject, 0)
+            for one in history[:until]:
+                account.feed(record_of(0, one.number, value_of(one)))
+            found = account.told()
+            assert found is None or found["reproduced"], found
 
 
 @settings(max_examples=300, deadline=None)
