@@ -215,6 +215,7 @@ def sweep(
     """
     from infra.whatif.preview import Pace, Request
     from infra.whatif.sweep import Point
+    from infra.whatif.sweep import sweep as swept
 
     name, values = _values(set)
     proposed = _proposing(project, slice)
