@@ -89,7 +89,7 @@ class Compared:
     def add(self, other: "Compared") -> None:
         for one in fields(self):
             mine, theirs = getattr(self, one.name), getattr(other, one.name)
-            if isinstance(mine, Counter):
+            if hasattr(mine, "update"):
                 mine.update(theirs)
             else:
                 setattr(self, one.name, mine + theirs)

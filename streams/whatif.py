@@ -41,7 +41,7 @@ def begin(fold: ReviewFold, state: ReviewState, proposal: Proposal, partition: i
     """Put a proposal into force before offset `start`, as a control record would; nothing where that very policy is in force."""
     if _stands(state, proposal):
         return
-    about = {"project": proposal.project, "slice": proposal.slice or None, "version": proposal.version}
+    about: dict[str, Any] = {"project": proposal.project, "slice": proposal.slice or None, "version": proposal.version}
     data = e.PolicyApplied(policy=proposal.policy, applied_by="what-if", reason="what if", **about)
     event = enveloped(event_id(_EPOCH, "what-if", proposal.version), "assay/what-if", proposal.project, _EPOCH, data)
     for row in state.rows.values():
@@ -312,8 +312,7 @@ class Worlds:
         row = self.truth.rows.get(key)
         if row is None:
             return self._of_new(record, key)
-        kind = type(data)
-        if kind not in _QUIET or row.floor or row.project != self.project:
+        if type(data) not in _QUIET or row.floor or row.project != self.project:
             return self._slowly(record, key, row, data)
         verdict, events, slice_ = row.verdict, row.events, row.slice
         near = [variant.near(self.truth, slice_) for variant in self.variants]
@@ -322,7 +321,7 @@ class Worlds:
         before = row.label, row.because, row.reached, row.decided_under, row.credits, row.unsure_votes
         step = self.fold.apply(self.truth, record)
         counted = row.events != events
-        self.votes += counted and kind is e.VoteCast and self.is_about(row)
+        self.votes += counted and type(data) is e.VoteCast and self.is_about(row)
         for variant, one in zip(self.variants, near, strict=True):
             own = variant.state.rows.get(key)
             if own is not None:
@@ -368,7 +367,7 @@ class Worlds:
             if own is None:
                 continue
             if before is not None and row.events != events:
-                self._leave(variant, key, own, before, type(data))
+                self._leave(variant, key, own, before, isinstance(data, e.SubmissionEdited))
             self._follow(variant, record, own, row, was_open)
             if variant in copied and not variant.is_apart(self.truth, row):
                 variant.join(key, row)
@@ -388,10 +387,10 @@ class Worlds:
         if own.verdict is None and row.verdict is not None:
             variant.look(key, row)
 
-    def _leave(self, variant: Variant, key: str, own: Row, before: list[Effect], kind: type) -> None:
+    def _leave(self, variant: Variant, key: str, own: Row, before: list[Effect], edited: bool) -> None:
         """Judgements that stay when a text is edited or withdrawn; a withdrawn one keeps its golden answer, which speaks on."""
         gone = rejudged(before, judgements(key, own, standing(own)))
-        variant.left += [one for one in gone if kind is e.SubmissionEdited or not one.data["outcome"].startswith("golden")]
+        variant.left += [one for one in gone if edited or not one.data["outcome"].startswith("golden")]
         variant.forget(key)
 
     # --- the rest ---

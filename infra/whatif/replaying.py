@@ -22,6 +22,7 @@ from schemas import events as e
 from schemas.catalogue import TYPE_OF
 from schemas.topics import EVENTS, VERDICTS
 from schemas.wire import Undecodable, decode
+from schemas.words import Origin
 from streams.consequences import Compared, Flip, Restricted, base, compared, flips, nearest
 from streams.projection import facts
 from streams.review import REVIEW
@@ -192,7 +193,7 @@ class Partition:
                         control.differs("unexpected", number, id_)
                 elif id_ not in seen:
                     seen.add(id_)
-                    if checksum != crc32(raw.value):
+                    if checksum != crc32(raw.value or b""):
                         control.differs("altered", number, id_)
         for id_ in expected.keys() - seen if len(seen) < len(expected) else ():
             control.differs("missing", number, id_)
@@ -200,9 +201,12 @@ class Partition:
 
     def _is_of_window(self, value: bytes | None) -> bool:
         with contextlib.suppress(Undecodable):
-            origin = getattr(decode(value or b"").data, "origin", None)
-            own = origin is not None and origin.partition == self.window.partition
-            return own and self.window.start <= origin.offset < self.window.end
+            origin: Origin | None = getattr(decode(value or b"").data, "origin", None)
+            return (
+                origin is not None
+                and origin.partition == self.window.partition
+                and self.window.start <= origin.offset < self.window.end
+            )
         return False
 
     def found(self, restricted: Restricted | None) -> Found:
