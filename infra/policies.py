@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from agents.log_reading import read_range
 from agents.publishing import Place, fact_headers, partition_of
@@ -29,10 +29,23 @@ class PolicyChange(NamedTuple):
     applied: AnyEvent
 
 
-def policy_change(time: datetime, project: str, version: int, policy: Policy, by: str, reason: str) -> PolicyChange:
-    """The two events of a change; the same arguments give the same ids. Raises pydantic's ValidationError."""
-    proposed = PolicyProposed(project=project, version=version, policy=policy, proposed_by=by, reason=reason)
-    applied = PolicyApplied(project=project, version=version, policy=policy, applied_by=by, reason=reason)
+def policy_change(
+    time: datetime,
+    project: str,
+    version: int,
+    policy: Policy,
+    by: str,
+    reason: str,
+    preview_digest: str | None = None,
+    **more: Any,
+) -> PolicyChange:
+    """The two events of a change; the same arguments give the same ids.
+
+    `more`: slice, based_on, redecide_since, undoes, inherits. Raises pydantic's ValidationError.
+    """
+    about: dict[str, Any] = {"project": project, "version": version, "policy": policy, "reason": reason, **more}
+    proposed = PolicyProposed(proposed_by=by, **about)
+    applied = PolicyApplied(applied_by=by, preview_digest=preview_digest, **about)
     return PolicyChange(_event(time, project, version, proposed), _event(time, project, version, applied))
 
 
@@ -55,11 +68,11 @@ async def history(brokers: str) -> list[AnyEvent]:
 
 
 async def in_force(brokers: str) -> dict[str, AnyEvent]:
-    """The newest PolicyApplied of each project."""
+    """The newest PolicyApplied of each project, its slices left out."""
     newest: dict[str, AnyEvent] = {}
     for event in await history(brokers):
         data = event.data
-        if isinstance(data, PolicyApplied) and data.version > _version(newest.get(data.project)):
+        if isinstance(data, PolicyApplied) and data.slice is None and data.version > _version(newest.get(data.project)):
             newest[data.project] = event
     return newest
 

@@ -268,7 +268,7 @@ class Assignment:
             if candidates
             and (not ask.kinds or kind in ask.kinds)
             and (not ask.slices or slice_ in ask.slices)
-            and (enrolled is None or _suits(enrolled, slice_))
+            and (enrolled is None or suits(enrolled, slice_))
         }
 
     def _first(self, project: str, slots: Mapping[Slot, Candidates], ask: Ask, until: int | None) -> str | None:
@@ -340,7 +340,7 @@ def drawn(desk: str, lease: str) -> int:
     return int.from_bytes(blake2b(lease.encode(), key=desk.encode(), digest_size=7).digest(), "big")
 
 
-def _suits(enrolled: e.AnnotatorEnrolled, slice_: str) -> bool:
+def suits(enrolled: e.AnnotatorEnrolled, slice_: str) -> bool:
     named = (enrolled.languages, enrolled.domains, enrolled.skills)
     return all(not some or part in some for some, part in zip(named, slice_.split("/"), strict=True))
 

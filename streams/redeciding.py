@@ -82,7 +82,8 @@ def _turn(offset: int, kind: Any, vote: list[Any] | None, verdict: Verdict | Non
 
 
 def _put(state: AnyState, key: str, past: Past) -> None:
-    packed: Json = past._asdict() | {"turns": [tuple(turn) for turn in past.turns]}
+    turns = [(turn.offset, turn.kind, None if turn.vote is None else tuple(turn.vote), turn.verdict) for turn in past.turns]
+    packed: Json = past._asdict() | {"turns": turns}
     state.shared[_KEY + key] = packed | {"kept": [(since, tuple(stood)) for since, stood in past.kept]}
     state.touched[_KEY + key] = None
 

@@ -9,10 +9,12 @@ import uvicorn
 from agents.collecting import spare_the_collector
 from infra import ports
 from infra.assignment.desk import Desk
+from infra.assignment.overview import known_to
 from infra.assignment.routes import queue_routes
 from infra.errors import AssayError
 from infra.http.application import application
 from infra.http.explanations import explanation_routes
+from infra.http.policies import policy_routes
 from infra.http.serving import Uvicorn, listening_on, stopped_by_signals
 from infra.kafka.topics import ensure_topics
 from infra.settings import Settings
@@ -27,9 +29,11 @@ async def serve(settings: Settings, bootstrap: str, say: Say) -> None:
     refuses. `say` is called once, when work is handed out."""
     await ensure_topics(bootstrap, settings)
     desk = Desk(bootstrap, settings.queue.patience_seconds * 1_000)
-    token = settings.http.operator_token
-    queues = queue_routes(desk, slice_targets(settings.queue.slice_targets), token.get_secret_value() if token else "")
-    app = application([queues, explanation_routes(bootstrap)], desk.report)
+    secret = settings.http.operator_token
+    token = secret.get_secret_value() if secret else ""
+    queues = queue_routes(desk, slice_targets(settings.queue.slice_targets), token)
+    policies = policy_routes(bootstrap, lambda project, slice_: known_to(desk, project, slice_), token)
+    app = application([queues, explanation_routes(bootstrap), policies], desk.report)
     port = ports.choose(settings.data_dir, HTTP, settings.http.port)
     stop = asyncio.Event()
     with stopped_by_signals(stop), listening_on(port, HTTP) as listening, contextlib.closing(desk.texts):

@@ -1,47 +1,66 @@
-"""assay policy show | apply | log: the thresholds in force, how to change them, and who did."""
+"""assay policy show | diff | lint | apply | log | undo: the thresholds in force, how to change them, and who did."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 from pydantic import ValidationError
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 
-from infra.cli.output import DryRun, Json, emit, plain, table
-from infra.errors import AssayError
+from infra import tuning
+from infra.cli.output import DryRun, Json, emit, holds, plain, table
+from infra.errors import AssayError, Exit
 from infra.kafka.topics import ensure_topics
-from infra.policies import history, in_force, policy_change, publish_policy, spread
 from infra.wiring import bootstrap, settings
-from schemas.events import AnyEvent, PolicyApplied
 from schemas.policy import THRESHOLDS, Policy, Threshold
+from streams.policy_book import Book, difference
+from streams.policy_lint import Finding
 
 Project = Annotated[str | None, Parameter(help="Only this project.")]
+Slice = Annotated[str | None, Parameter(name="--slice", help="The policy of this slice (language/domain/skill) alone.")]
+File = Annotated[Path | None, Parameter(help="A policy as TOML, as `assay policy show --toml` prints it.")]
+Set = Annotated[
+    list[str] | None,
+    Parameter(name="--set", negative="", help="threshold=value; names with commas between; may be repeated."),
+]
+By = Annotated[str, Parameter(help="Who changes it, as an id.")]
+NoLive = Annotated[
+    bool,
+    Parameter(name="--no-live", negative="", help="Lint without looking at who votes and what votes say: sooner on a large log."),
+]
 Value = int | str | tuple[str, ...]
 ValueT = TypeVar("ValueT", int, tuple[str, ...])
 _BY_NAME = {threshold.name: threshold for threshold in THRESHOLDS}
 
 
-def show(*, project: Project = None, json: Json = False) -> None:
-    """Print the policy in force in each project; version 0 is the default, where none was applied.
+def show(
+    *,
+    project: Project = None,
+    slice_: Slice = None,
+    toml: Annotated[bool, Parameter(name="--toml", negative="", help="Print one scope as a file for `apply --file`.")] = False,
+    json: Json = False,
+) -> None:
+    """Print the policy in force in each project, and in each slice with its own; version 0 is the default.
 
-    Example: assay policy show --project sp --json
+    Examples:
+        assay policy show --project sp --json
+        assay policy show --project sp --slice en/reviews/sentiment --toml > policy.toml
     """
-    found = asyncio.run(in_force(bootstrap(settings())))
-    applied = {name: event.data for name, event in found.items() if isinstance(event.data, PolicyApplied)}
-    names = sorted(applied) if project is None else [project]
-    policies = [{"project": name, **_version(applied.get(name))} for name in names]
-    emit(policies, json, _policies)
-
-
-def _version(applied: PolicyApplied | None) -> dict[str, Any]:
-    policy = Policy() if applied is None else applied.policy
-    return {"version": 0 if applied is None else applied.version, "policy": policy.model_dump(mode="json")}
+    found = asyncio.run(tuning.book(bootstrap(settings())))
+    if not toml:
+        emit(tuning.in_all_scopes(found, project, slice_), json, _policies)
+        return
+    if project is None:
+        raise AssayError("a document is for one project", hint="say --project")
+    print(tuning.as_toml(project, slice_, found.deciding(project, slice_)), end="")
 
 
 def _policies(found: Sequence[Mapping[str, Any]]) -> RenderableType:
-    columns = ("threshold", "unit", "#default", *(f"#{one['project']} v{one['version']}" for one in found), "#range", "help")
+    names = [f"#{one['project']}{'/' + one['slice'] if one.get('slice') else ''} v{one['version']}" for one in found]
+    columns = ("threshold", "unit", "#default", *names, "#range", "help")
     rows = [
         (t.name, t.unit, _said(t.default), *(_said(one["policy"][t.name]) for one in found), t.range, t.help) for t in THRESHOLDS
     ]
@@ -53,52 +72,175 @@ def _said(value: object) -> str:
     return ",".join(value) if isinstance(value, list | tuple) else str(value)
 
 
+# --- diff and lint -----------------------------------------------------------------------------
+
+
+def diff(
+    old: Annotated[str, Parameter(help="A file, a version's number, `current`, or `default`.")],
+    new: Annotated[str, Parameter(help="The same.")] = "current",
+    /,
+    *,
+    project: Project = None,
+    slice_: Slice = None,
+    json: Json = False,
+) -> Exit:
+    """Print what differs between two policies: files, versions, what is in force, or the default.
+
+    Exit code 0 where they are equal and 1 where they differ, as diff(1) has it.
+
+    Examples:
+        assay policy diff 3 4 --project sp
+        assay policy diff current policy.toml --project sp --slice en/reviews/sentiment
+    """
+    found = asyncio.run(tuning.book(bootstrap(settings())))
+    policies = [_named(found, one, project, slice_) for one in (old, new)]
+    changed = difference(*policies)
+    emit({"old": old, "new": new, "equal": not changed, "changed": changed}, json, lambda _: _changes_table(changed))
+    return holds(not changed)
+
+
+def _named(found: Book, name: str, project: str | None, slice_: str | None) -> Policy:
+    if name == "default":
+        return Policy()
+    if not (name.isdecimal() or name == "current"):
+        document = tuning.read_toml(Path(name))
+        about = document.project or project
+        return tuning.changed(Policy() if about is None else _of(found, about, document.slice or slice_), document.policy)
+    if project is None:
+        raise AssayError("versions are those of a project", got=name, hint="say --project")
+    if name == "current":
+        return _of(found, project, slice_)
+    page = found.page(project, int(name))
+    if page is None and name != "0":
+        raise AssayError("no such version was applied", project, name, f"assay policy log --project {project}")
+    return Policy() if page is None else page.data.policy
+
+
+def _of(found: Book, project: str, slice_: str | None) -> Policy:
+    return found.deciding(project, slice_).policy
+
+
+def _changes_table(changed: Mapping[str, Sequence[Any]], title: str | None = None) -> RenderableType:
+    if not changed:
+        return "no threshold differs"
+    return table(("threshold", "#before", "#after"), [(name, *map(_said, pair)) for name, pair in changed.items()], title=title)
+
+
+def lint(
+    *,
+    file: File = None,
+    set: Set = None,
+    project: Project = None,
+    slice_: Slice = None,
+    reason: Annotated[str | None, Parameter(help="The reason that would be given.")] = None,
+    no_live: NoLive = False,
+    json: Json = False,
+) -> Exit:
+    """Look for what is wrong with a policy: rules that never hold, that hold against anybody, or that contradict each other.
+
+    Exit code 1 where there is an error, by which `apply` would refuse it. Each code is explained in docs/policies.md.
+
+    Examples:
+        assay policy lint --project sp --set overlap_max=2
+        assay policy lint --file policy.toml --json
+    """
+    about = _asked(file, set, project, slice_)
+
+    async def look() -> list[Finding]:
+        brokers = bootstrap(settings())
+        found = await tuning.book(brokers)
+        policy = tuning.changed(_of(found, about.project, about.slice), about.set)
+        return tuning.linted(found, about.project, about.slice, policy, reason, await _live(about, no_live))
+
+    findings = asyncio.run(look())
+    emit([one._asdict() for one in findings], json, lambda _: _findings_table(findings))
+    return holds(not any(one.level == "error" for one in findings))
+
+
+async def _live(about: tuning.Wish, no_live: bool) -> tuning.Live:
+    from infra.policy_facts import live_facts
+
+    return tuning.Live() if no_live else await live_facts(bootstrap(settings()), about.project, about.slice, datetime.now(UTC))
+
+
+def _findings_table(findings: Sequence[Finding]) -> RenderableType:
+    if not findings:
+        return "nothing is wrong"
+    return table(("", "code", "threshold", "says", "hint"), [(f.level, f.code, f.threshold, f.says, f.hint) for f in findings])
+
+
+def _asked(file: Path | None, set_: Sequence[str] | None, project: str | None, slice_: str | None, **more: Any) -> tuning.Wish:
+    """What the arguments and the file want together; an argument counts over the file."""
+    document = tuning.Document() if file is None else tuning.read_toml(file)
+    about = project or document.project
+    if about is None:
+        raise AssayError("no project is named", hint="say --project, or `project = ...` in the file")
+    if file is None and not set_:
+        raise AssayError("nothing is to change", hint="say --set threshold=value, or --file policy.toml")
+    given = {"reason": "-"} | {name: value for name, value in more.items() if value is not None}
+    based_on = given.pop("based_on", document.based_on)
+    changes = {**document.policy, **_changes(set_ or ())}
+    try:
+        return tuning.Wish(project=about, slice=slice_ or document.slice, set=changes, based_on=based_on, **given)
+    except ValidationError as error:
+        raise tuning.unrecordable(error) from None
+
+
+# --- apply -------------------------------------------------------------------------------------
+
+
 def apply(
     *,
-    project: Annotated[str, Parameter(help="The project whose thresholds change.")],
+    project: Project = None,
+    slice_: Slice = None,
     reason: Annotated[str, Parameter(help="Why, for those who read the log later.")],
-    set: Annotated[
-        list[str], Parameter(name="--set", negative="", help="threshold=value; names with commas between; may be repeated.")
-    ],
-    by: Annotated[str, Parameter(help="Who changes it, as an id.")] = "operator",
+    file: File = None,
+    set: Set = None,
+    by: By = "operator",
+    based_on: Annotated[
+        int | None, Parameter(help="The version that this was made from; refused if another one decides now.")
+    ] = None,
+    preview: Annotated[str | None, Parameter(help="Digest of the preview that was looked at.")] = None,
+    without_preview: Annotated[
+        bool, Parameter(name="--without-preview", negative="", help="Say that none was: recorded.")
+    ] = False,
+    redecide_since: Annotated[
+        datetime | None, Parameter(help="Decide texts again whose revision came in since (the full hour of) this time, UTC.")
+    ] = None,
+    force_lint: Annotated[
+        list[str] | None, Parameter(negative="", help="Apply in spite of this error of the linter; recorded. May be repeated.")
+    ] = None,
+    no_live: NoLive = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Put a changed policy into force, in every partition. Votes already cast on open subjects are looked at again.
 
-    Thresholds that are not named stay. Without a change nothing new is said, and an application that was interrupted
-    is completed. Examples: assay policy apply --project sp --set overlap_min=3 --reason "two were too few";
-    assay policy apply --project nli --set labels=yes,no,unsure --set approving=yes --reason "as the voters are asked"
+    Thresholds that are not named stay. Without a change nothing new is said, and an application that was interrupted is
+    completed. A slice's policy decides in its project's stead, but for the rules about people.
+
+    Examples:
+        assay policy apply --project sp --set overlap_min=3 --reason "two were too few"
+        assay policy apply --project nli --set labels=yes,no,unsure --set approving=yes --reason "as the voters are asked"
+        assay policy apply --file policy.toml --redecide-since 2026-11-01 --reason "as agreed on Monday" --without-preview
     """
-    changes = _changes(set)
-    emit(asyncio.run(_apply(project, changes, by, reason, dry_run)), json, _applied)
+    if preview is not None and without_preview:
+        raise AssayError("it has a preview, or it has none", hint="leave --preview or --without-preview out")
+    more: dict[str, Any] = {"reason": reason, "by": by, "based_on": based_on, "preview": preview, "dry_run": dry_run}
+    more |= {"redecide_since": _utc(redecide_since), "force_lint": tuple(force_lint or ())}
+    wish = _asked(file, set, project, slice_, **more)
+
+    async def change() -> dict[str, Any]:
+        await ensure_topics(bootstrap(settings()), settings())
+        return await tuning.apply(bootstrap(settings()), wish, await _live(wish, no_live))
+
+    emit(asyncio.run(change()), json, _applied)
 
 
-async def _apply(project: str, changes: dict[str, Value], by: str, reason: str, dry_run: bool) -> dict[str, Any]:
-    brokers = bootstrap(settings())
-    await ensure_topics(brokers, settings())
-    newest = (await in_force(brokers)).get(project)
-    before = newest.data.policy if newest is not None and isinstance(newest.data, PolicyApplied) else Policy()
-    version = newest.data.version if newest is not None and isinstance(newest.data, PolicyApplied) else 0
-    after = _changed(before, changes)
-    said = {"project": project, "dry_run": dry_run, "changed": difference(before, after), "version": version, "records": 0}
-    if after != before:
-        said["version"] = version + 1
-        change = _change(project, version + 1, after, by, reason)
-        said["records"] = 0 if dry_run else await publish_policy(brokers, change)
-    elif newest is not None and not dry_run:
-        said["records"] = await spread(brokers, newest)
-    return said
-
-
-def _change(project: str, version: int, policy: Policy, by: str, reason: str) -> Any:
-    now = datetime.now(UTC)
-    try:
-        return policy_change(now.replace(microsecond=now.microsecond // 1000 * 1000), project, version, policy, by, reason)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        hint = "ids have letters, digits, . _ : - and up to 128 characters; a reason has up to 2,000"
-        raise AssayError(f"this cannot be recorded: {first['msg']}", got=first["input"], hint=hint) from None
+def _utc(time: datetime | None) -> datetime | None:
+    if time is None:
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _changes(said: Iterable[str]) -> dict[str, Value]:
@@ -144,56 +286,52 @@ def _range(threshold: Threshold) -> str:
     return f"{allowed}; {threshold.help}"
 
 
-def _changed(before: Policy, changes: dict[str, Value]) -> Policy:
-    try:
-        return Policy(**(before.model_dump() | changes))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-    if not first["loc"]:
-        message = first["msg"].removeprefix("Value error, ")
-        raise AssayError("these thresholds contradict each other", got=message, hint="set both in one command")
-    raise AssayError(
-        f"{first['loc'][0]} cannot be this: {first['msg']}", got=first["input"], hint="names have letters, digits, . _ -"
-    )
-
-
-def difference(before: Policy, after: Policy) -> dict[str, list[Any]]:
-    """Threshold -> [before, after], where they differ."""
-    old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
-    return {name: [old[name], new[name]] for name in old if old[name] != new[name]}
+def _where(said: Mapping[str, Any]) -> str:
+    return f"{said['project']}/{said['slice']}" if said.get("slice") else str(said["project"])
 
 
 def _applied(said: Mapping[str, Any]) -> RenderableType:
-    if not said["changed"]:
+    warnings = [Finding(**one) for one in said["lint"]]
+    if not said["changed"] and not said["records"] and not said["dry_run"]:
+        return f"{_where(said)}: nothing changes, version {said['version']} says the same"
+    if not said["changed"] and said["version"] == said["based_on"]:
         repaired = f"; {said['records']} missing copies were written" if said["records"] else ""
-        return f"{said['project']}: nothing changes, version {said['version']} says the same{repaired}"
-    title = f"{said['project']}: version {said['version']}" + (" (not applied: --dry-run)" if said["dry_run"] else "")
-    rows = [(name, *map(_said, pair)) for name, pair in said["changed"].items()]
-    return table(("threshold", "#before", "#after"), rows, title=title)
+        return f"{_where(said)}: nothing changes, version {said['version']} says the same{repaired}"
+    title = f"{_where(said)}: version {said['version']}" + (" (not applied: --dry-run)" if said["dry_run"] else "")
+    shown = [title, _changes_table(said["changed"])]
+    return Group(*shown, "", _findings_table(warnings)) if warnings else Group(*shown)
 
 
-def log(*, project: Project = None, json: Json = False) -> None:
-    """List every policy that was put into force: when, by whom, why, and what it changed.
+# --- log and undo ------------------------------------------------------------------------------
+
+
+def log(*, project: Project = None, slice_: Slice = None, json: Json = False) -> None:
+    """List every policy that was put into force: when, by whom, why, what it changed, and what came of it.
+
+    Where a policy was applied with a preview that is still kept, what it predicted stands beside what happened: texts by
+    verdict 1 and 24 hours after, and now, as the analytics store has them.
 
     Example: assay policy log --project sp
     """
-    events = asyncio.run(history(bootstrap(settings())))
-    entries = [entry for entry in _entries(events) if project in (None, entry["project"])]
-    emit(entries, json, _entries_table)
+    found = asyncio.run(tuning.book(bootstrap(settings())))
+    pages = [page for page in found.pages if project in (None, page.data.project) and slice_ in (None, page.data.slice)]
+    entries = [tuning.entry(found, page) for page in pages]
+    emit(_with_outcomes(entries), json, _entries_table)
 
 
-def _entries(events: Sequence[AnyEvent]) -> list[dict[str, Any]]:
-    before: dict[str, Policy] = {}
-    entries: list[dict[str, Any]] = []
-    for event in events:
-        data = event.data
-        if not isinstance(data, PolicyApplied):
-            continue
-        changed = difference(before.get(data.project, Policy()), data.policy)
-        before[data.project] = data.policy
-        about = {"time": event.time.isoformat().replace("+00:00", "Z"), "project": data.project, "version": data.version}
-        why = {"by": data.applied_by, "reason": data.reason, "preview_digest": data.preview_digest}
-        entries.append({**about, "changed": changed, **why, "event_id": event.id})
+def _with_outcomes(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    from infra.clickhouse.engine import asking
+    from infra.policy_facts import actual, predicted
+
+    for one in entries:
+        one["predicted"] = predicted(settings().data_dir, one["preview_digest"])
+    if not any(one["predicted"] for one in entries):
+        return entries
+    with asking(settings()) as client:
+        for one in entries:
+            if one["predicted"]:
+                since = datetime.fromisoformat(one["time"])
+                one["actual"] = actual(client, one["project"], one["slice"], since, datetime.now(UTC))
     return entries
 
 
@@ -201,5 +339,90 @@ def _entries_table(entries: Sequence[Mapping[str, Any]]) -> RenderableType:
     rows = []
     for entry in entries:
         changed = ", ".join(f"{name} {_said(old)} -> {_said(new)}" for name, (old, new) in entry["changed"].items())
-        rows.append((entry["time"], entry["project"], entry["version"], entry["by"], changed, plain(entry["reason"])))
-    return table(("time", "project", "#version", "by", "changed", "reason"), rows)
+        did = [f"undoes {entry['undoes']}"] if entry["undoes"] is not None else []
+        did += [f"redecides since {entry['redecide_since']}"] if entry["redecide_since"] else []
+        preview = entry["preview_digest"][:12] if entry["preview_digest"] else "without"
+        what = "; ".join([*did, changed] if changed else did)
+        rows.append((entry["time"], _where(entry), entry["version"], entry["by"], what, preview, plain(entry["reason"])))
+    listed = table(("time", "scope", "#version", "by", "changed", "preview", "reason"), rows)
+    return Group(listed, *(_outcome_table(entry) for entry in entries if entry.get("actual")))
+
+
+def _outcome_table(entry: Mapping[str, Any]) -> RenderableType:
+    predicted, actual = entry["predicted"], entry["actual"]
+    rows = [
+        (stand, _range_of(predicted[stand]), *(one[stand] for one in actual.values()))
+        for stand in actual["now"]
+        if stand in predicted
+    ]
+    title = f"\n{_where(entry)} version {entry['version']}: predicted against actual"
+    return table(("texts", "#predicted", *(f"#{name.replace('_', ' ')}" for name in actual)), rows, title=title)
+
+
+def _range_of(said: Any) -> str:
+    """A number, or the ends of what history leaves open."""
+    if not isinstance(said, Mapping):
+        return str(said)
+    return str(said["low"]) if said["low"] == said["high"] else f"{said['low']} to {said['high']}"
+
+
+def undo(
+    version: Annotated[
+        int | None, Parameter(help="The version to take back; the newest of the scope where none is named.")
+    ] = None,
+    /,
+    *,
+    project: Annotated[str, Parameter(help="The project whose policy is taken back.")],
+    slice_: Slice = None,
+    reason: Annotated[str, Parameter(help="Why, for those who read the log later.")],
+    by: By = "operator",
+    with_later: Annotated[
+        bool, Parameter(name="--with-later", negative="", help="Take back what was applied on top, too.")
+    ] = False,
+    no_live: Annotated[bool, Parameter(name="--no-live", negative="", help="Do not count what flips.")] = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Restore the policy from before a version, as a new version, and whatever was decided under it as it had been.
+
+    It says which verdicts flip back, and what nothing can take back: votes that were paid for, people who were held back,
+    snapshots that were sealed meanwhile and models that were trained on them.
+
+    Examples:
+        assay policy undo --project sp --reason "too many approved by two" --dry-run
+        assay policy undo 4 --project sp --slice en/reviews/sentiment --reason "back to the project's"
+    """
+    try:
+        about: dict[str, Any] = {"version": version, "reason": reason, "by": by, "with_later": with_later, "dry_run": dry_run}
+        wish = tuning.Undo(project=project, slice=slice_, **about)
+    except ValidationError as error:
+        raise tuning.unrecordable(error) from None
+    emit(asyncio.run(_undo(wish, no_live)), json, _undone)
+
+
+async def _undo(wish: tuning.Undo, no_live: bool) -> dict[str, Any]:
+    from infra.policies import publish_policy
+    from infra.policy_facts import consequences
+
+    brokers = bootstrap(settings())
+    await ensure_topics(brokers, settings())
+    said, page, change = tuning.undoing(await tuning.book(brokers), wish)
+    if not no_live:
+        said |= await consequences(brokers, page, change.applied)
+    if not wish.dry_run:
+        said["records"] = await publish_policy(brokers, change)
+    return said
+
+
+def _undone(said: Mapping[str, Any]) -> RenderableType:
+    to = "its project's policy" if said["inherits"] else f"version {said['restores']}"
+    title = f"{_where(said)}: version {said['version']} undoes {said['undoes']} and restores {to}"
+    shown = [title + (" (not applied: --dry-run)" if said["dry_run"] else ""), _changes_table(said["changed"])]
+    if "flips" in said:
+        lost = said["cannot_undo"]
+        flips = ", ".join(f"{count:,} {what}" for what, count in said["flips"].items()) or "no verdict"
+        shown += ["", f"flips back: {flips}", "cannot be undone:"]
+        shown += [
+            f"  {name.replace('_', ' ')}: {', '.join(v) or 'none' if isinstance(v, list) else v}" for name, v in lost.items()
+        ]
+    return Group(*shown)

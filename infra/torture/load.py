@@ -4,7 +4,7 @@ import random
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -73,6 +73,8 @@ class Load:
         self._recent: list[Sent] = []
         self._vectors = [b64encode(self._chance.randbytes(EMBEDDING_DIMENSIONS)).decode() for _ in range(VECTORS)]
         self._policies = 0
+        #: Versions and policies by project and slice.
+        self._applied: dict[tuple[str, str | None], list[tuple[int, Policy]]] = {}
         self._comparisons = 0
         self._number = 0
         self._time = START
@@ -256,16 +258,21 @@ class Load:
         return self._event(f"c-{number:06d}", "PreferenceCast", data)
 
     def _policy(self) -> tuple[Sent, ...]:
-        """A change of thresholds: on the policies topic, and a copy of its application in every partition."""
+        """A change of thresholds, of a project or a slice, now and then one that decides again or takes the last one back: on the
+        policies topic, and a copy of its application in every partition."""
         self._policies += 1
-        project, chance = PROJECTS[self._policies % 2], self._chance
-        policy = Policy(
-            overlap_min=chance.randint(2, 3),
-            overlap_max=chance.randint(4, 7),
-            approve_confidence_permille=chance.choice((850, 900, 950)),
-            late_votes_reopen=int(self._policies % 4 == 3),
-        )
-        change = policy_change(self._time, project, self._policies, policy, "ops", "under fire")
+        project, slice_ = scope = PROJECTS[self._policies % 2], SLICES_OF[0] if self._policies % 4 in (2, 3) else None
+        applied = self._applied.setdefault(scope, [])
+        about: dict[str, Any] = {"slice": slice_, "based_on": applied[-1][0] if applied else 0}
+        if applied and self._policies % 8 in (5, 6):
+            before = applied[-2][1] if len(applied) > 1 else None
+            about |= {"undoes": applied[-1][0], "inherits": slice_ is not None and before is None}
+            policy = before or Policy()
+        else:
+            about["redecide_since"] = (None, START, self._time)[self._policies % 3]
+            policy = self._thresholds()
+        applied.append((self._policies, policy))
+        change = policy_change(self._time, project, self._policies, policy, "ops", "under fire", **about)
         home = partition_of(project, self.shape.partitions)
         return (
             *(self._control(POLICIES.name, home, event) for event in change),
@@ -274,6 +281,15 @@ class Load:
                 for topic in (EVENTS, JUDGEMENTS)
                 for number in range(self.shape.partitions)
             ),
+        )
+
+    def _thresholds(self) -> Policy:
+        chance = self._chance
+        return Policy(
+            overlap_min=chance.randint(2, 3),
+            overlap_max=chance.randint(4, 7),
+            approve_confidence_permille=chance.choice((850, 900, 950)),
+            late_votes_reopen=int(self._policies % 4 == 3),
         )
 
     def _control(self, topic: str, partition: int, event: AnyEvent) -> Sent:

@@ -1,6 +1,6 @@
 """The views answer as the folds would: each event once, in the order of the log, whatever was delivered twice."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -391,3 +391,22 @@ def test_runs_and_quarantine_show(store: Store, times: int) -> None:
         "attempt": 2,
         "value": "FF00",
     }
+
+
+@TIMES_DELIVERED
+def test_the_policy_log_knows_slices_and_what_was_taken_back(store: Store, times: int) -> None:
+    log = Log()
+    about = {"project": "p", "applied_by": "ops", "reason": "any"}
+    since = datetime(2026, 3, 1, tzinfo=UTC)
+    log.add(POLICIES, "p", e.PolicyApplied(version=1, policy=Policy(overlap_min=3), based_on=0, **about))  # type: ignore[arg-type]
+    ours = {**about, "slice": "en/reviews/sentiment"}
+    own = Policy(overlap_min=4)
+    log.add(POLICIES, "p", e.PolicyApplied(version=2, policy=own, based_on=1, redecide_since=since, **ours))  # type: ignore[arg-type]
+    back = {"based_on": 2, "undoes": 2, "inherits": True}
+    log.add(POLICIES, "p", e.PolicyApplied(version=3, policy=Policy(overlap_min=3), **back, **ours))  # type: ignore[arg-type]
+    store_it(log, store, times)
+    whole, applied, undone = ask(store, "SELECT * FROM v_policy_log ORDER BY offset")
+    assert (whole["slice"], whole["based_on"], whole["undoes"], whole["inherits"]) == ("", 0, None, False)
+    assert (applied["slice"], applied["changed"]) == ("en/reviews/sentiment", ["overlap_min: 3 -> 4"])
+    assert (applied["redecide_since"], applied["undoes"]) == (since, None)
+    assert (undone["changed"], undone["undoes"], undone["inherits"]) == (["overlap_min: 4 -> 3"], 2, True)

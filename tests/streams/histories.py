@@ -68,6 +68,14 @@ ACTIONS = st.one_of(
         st.just("preference skills"), st.integers(1, 3), st.sampled_from(VOTERS), st.sampled_from([-2_000, 4_000]), st.booleans()
     ),
     st.tuples(st.just("policy"), st.integers(1, 4), st.integers(2, 3), st.sampled_from([750, 900]), st.integers(0, 1)),
+    st.tuples(
+        st.just("rescope"),
+        st.integers(5, 9),
+        st.sampled_from([None, *SLICES]),
+        st.sampled_from([700, 900]),
+        st.sampled_from([None, 0, 1]),
+        st.sampled_from([None, None, 5, 6, 7]),
+    ),
 )
 #: Hypothesis makes lists of five on average where no minimum is set: too few for anything to be decided and undone.
 _OPENED = [*(("receive", subject, SLICES[0]) for subject in SUBJECTS), ("offer", "pair-1", "c-2")]
@@ -128,9 +136,21 @@ def _control(action: Action) -> tuple[str, Frozen]:
                 deadline_hours=overlap_min,
             )
             data = PolicyApplied(project="p", version=version, policy=policy, applied_by="ops", reason="trying")
+        case ("rescope", *_):
+            subject, data = "p", _rescoped(action)
         case _:
             return _of_comparison(action)
     return subject, data
+
+
+def _rescoped(action: Action) -> PolicyApplied:
+    """A policy of a project or a slice that can be undone, that decides again, or that takes another one back."""
+    _, version, slice_, confidence, hours, undoes = action
+    thresholds = {f"{name}_confidence_permille": confidence for name in ("approve", "reject", "preference")}
+    policy = Policy(**thresholds, late_votes_reopen=version % 2, overlap_min=2 + version % 3 // 2)
+    since = None if hours is None else START + timedelta(hours=hours)
+    about: dict[str, Any] = {"redecide_since": since, "undoes": undoes, "based_on": 0, "inherits": bool(slice_ and undoes)}
+    return PolicyApplied(project="p", slice=slice_, version=version, policy=policy, applied_by="ops", reason="trying", **about)
 
 
 def _of_comparison(action: Action) -> tuple[str, Frozen]:
@@ -213,6 +233,6 @@ def source_log(projection: AnyProjection, history: Sequence[Action]) -> list[Rec
         return log
     values = [fact.value for fact in effects_of(REVIEW, log) if fact.topic == projection.source.name]
     if projection.name == "annotators":
-        controls = [event_bytes(action, number) for number, action in enumerate(history) if action[0] == "policy"]
+        controls = [event_bytes(action, number) for number, action in enumerate(history) if action[0] in ("policy", "rescope")]
         values = [*controls[:1], *values, *controls[1:]]
     return [record_of(0, offset, value) for offset, value in enumerate(values)]

@@ -20,7 +20,7 @@ from streams.substance import substance
 from tests.streams.histories import ACTIONS, SLICES, START, SUBJECTS, Action, event_bytes
 
 #: What nobody writes into one partition alone.
-CONTROLS = ("skills", "preference skills", "tick", "policy")
+CONTROLS = ("skills", "preference skills", "tick", "policy", "rescope")
 #: What deciding again does not do over: the weights of the time, and the hours that passed.
 NOT_DONE_OVER = CONTROLS
 
@@ -89,9 +89,9 @@ OPENED: list[Action] = [*(("receive", subject, SLICES[0]) for subject in SUBJECT
 
 @settings(max_examples=400, deadline=None)
 @given(
-    before=happenings(most=40),
+    before=happenings("rescope", most=40),
     between=happenings(*NOT_DONE_OVER),
-    after=happenings("policy"),
+    after=happenings("policy", "rescope"),
     policies=st.tuples(POLICIES, POLICIES),
     scope=SCOPES,
     hours=st.sampled_from([None, 0, 2]),
@@ -117,7 +117,12 @@ def test_undo_leaves_the_state_of_a_history_without_the_policy(
 
 
 @settings(max_examples=60, deadline=None)
-@given(before=happenings(), between=happenings(), policies=st.tuples(POLICIES, POLICIES), hours=st.sampled_from([None, 0]))
+@given(
+    before=happenings("rescope"),
+    between=happenings("rescope"),
+    policies=st.tuples(POLICIES, POLICIES),
+    hours=st.sampled_from([None, 0]),
+)
 def test_what_was_decided_again_or_restored_is_explained(
     before: list[Action], between: list[Action], policies: tuple[Policy, Policy], hours: int | None
 ) -> None:
