@@ -1,6 +1,7 @@
 """assay policy preview | sweep: what another policy would have made of the same history."""
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -8,15 +9,12 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Group, RenderableType
 
+from infra import tuning
 from infra.cli.output import Json, emit, plain, progress, table
+from infra.cli.policies import File, Project, Set, Slice, asked
 from infra.errors import AssayError, Exit
-from infra.wiring import settings
+from infra.wiring import bootstrap, settings
 
-Project = Annotated[str, Parameter(help="The project whose policy would change.")]
-Slice = Annotated[str, Parameter(help="Only this slice of it, as in en/reviews/sentiment.")]
-Set = Annotated[
-    list[str], Parameter(name="--set", negative="", help="threshold=value; names with commas between; may be repeated.")
-]
 Since = Annotated[str | None, Parameter(help="Only history from here on: an offset, or a time in UTC; default: all of it.")]
 Price = Annotated[float, Parameter(validator=Number(gte=0), help="What a vote costs, in any currency.")]
 Said = dict[str, Any]
@@ -24,9 +22,10 @@ Said = dict[str, Any]
 
 def preview(
     *,
-    project: Project,
-    set: Set,
-    slice: Slice = "",
+    project: Project = None,
+    slice_: Slice = None,
+    file: File = None,
+    set: Set = None,
     since: Since = None,
     flips: Annotated[int, Parameter(validator=Number(gte=0), help="How many flips are shown with their texts.")] = 20,
     price_per_vote: Price = 0.0,
@@ -40,13 +39,16 @@ def preview(
 
     Examples:
         assay policy preview --project sp --set overlap_min=3
+        assay policy preview --file policy.toml --flips 40 --json
         assay policy preview --project sp --set approve_confidence_permille=950 --since 2026-01-01T00:00:00Z --price-per-vote 0.08
     """
     from infra.whatif.preview import Pace, Request
     from infra.whatif.preview import preview as previewed
 
-    own = settings()
-    request = Request(project, _proposing(project, slice)(set), slice, _since(since), flips, price_per_vote, cache)
+    own, wish = settings(), asked(file, set, project, slice_)
+    before = asyncio.run(tuning.book(bootstrap(own))).deciding(wish.project, wish.slice).policy
+    policy = tuning.changed(before, wish.set)
+    request = Request(wish.project, policy, wish.slice or "", _since(since), flips, price_per_vote, cache)
     with progress(json) as bar:
         task, paces = bar.add_task("previewing", total=None), dict[str, Pace]()
 
@@ -59,18 +61,6 @@ def preview(
     if not found.said["control"]["holds"]:
         return Exit.FAILED
     return Exit.DIFFERS if found.said["differs"] else Exit.OK
-
-
-def _proposing(project: str, slice_: str) -> Callable[[Sequence[str]], Any]:
-    """Makes the policy in force with some thresholds changed."""
-    import asyncio
-
-    from infra.cli.policies import _changed, _changes
-    from infra.whatif.preview import standing
-    from infra.wiring import bootstrap
-
-    before = asyncio.run(standing(bootstrap(settings()), project, slice_)).policy
-    return lambda said: _changed(before, _changes(said))
 
 
 def _since(said: str | None) -> int | datetime | None:
@@ -201,9 +191,9 @@ def _downstream(said: Mapping[str, Any]) -> list[RenderableType]:
 
 def sweep(
     *,
-    project: Project,
+    project: Project = None,
+    slice_: Slice = None,
     set: Annotated[str, Parameter(name="--set", help="threshold=FROM..TO:STEP")],
-    slice: Slice = "",
     since: Since = None,
     price_per_vote: Price = 0.0,
     json: Json = False,
@@ -218,9 +208,12 @@ def sweep(
     from infra.whatif.sweep import sweep as swept
 
     name, values = _values(set)
-    proposed = _proposing(project, slice)
-    asked = Request(project, proposed([]), slice, _since(since), 0, price_per_vote)
-    points = [Point(value, asked._replace(policy=proposed([f"{name}={value}"]))) for value in values]
+    wishes = [asked(None, [f"{name}={value}"], project, slice_) for value in values]
+    first = wishes[0]
+    before = asyncio.run(tuning.book(bootstrap(settings()))).deciding(first.project, first.slice).policy
+    request = Request(first.project, before, first.slice or "", _since(since), 0, price_per_vote)
+    policies = [tuning.changed(before, wish.set) for wish in wishes]
+    points = [Point(value, request._replace(policy=policy)) for value, policy in zip(values, policies, strict=True)]
     with progress(json) as bar:
         task, pace = bar.add_task("sweeping", total=None), dict[str, Pace]()
 

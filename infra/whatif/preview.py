@@ -14,14 +14,14 @@ from infra.errors import AssayError, Exit
 from infra.history.kafka import KafkaHistory
 from infra.history.source import History
 from infra.kafka.reading import ends, live_states
-from infra.policies import history as policies_said
 from infra.processes import write_whole
 from infra.settings import Settings
 from infra.settling import committed_by
 from infra.snapshots import code_version, folder, load_all
+from infra.tuning import book
 from infra.whatif.replaying import Control, Found, Job, Pace, Replay, Window
 from infra.wiring import bootstrap
-from schemas.events import PolicyApplied, TrainingFinished
+from schemas.events import TrainingFinished
 from schemas.identity import unix_milliseconds
 from schemas.manifest import LAYOUTS, Manifest
 from schemas.policy import Policy
@@ -34,6 +34,7 @@ from streams.diversity import DIVERSITY, with_vectors
 from streams.diversity import Row as SliceRow
 from streams.flagging import Change, changes, is_about_people
 from streams.indices import of_embeddings
+from streams.policy_book import difference
 from streams.rates import rate_of
 from streams.rules import DEFAULT_RULES
 from streams.whatif import Proposal
@@ -60,6 +61,7 @@ class Asked(NamedTuple):
 
     before: Policy
     version: int
+    next_version: int
     windows: tuple[Window, ...]
     #: Events that production has not handled yet, and which are left out therefore.
     behind: int
@@ -68,32 +70,16 @@ class Asked(NamedTuple):
 # --- what there is -----------------------------------------------------------------------------
 
 
-class Standing(NamedTuple):
-    """The policy that decides in a scope, and the newest version that the project has."""
-
-    policy: Policy
-    version: int
-
-
-async def standing(brokers: str, project: str, slice_: str = "") -> Standing:
-    applied = [event.data for event in await policies_said(brokers) if isinstance(event.data, PolicyApplied)]
-    own = sorted((one for one in applied if one.project == project), key=lambda one: one.version)
-    newest = {one.slice or "": one for one in own}
-    found = newest.get(slice_)
-    if found is None or found.inherits:
-        found = newest.get("")
-    return Standing(Policy() if found is None else found.policy, own[-1].version if own else 0)
-
-
 async def asked(settings: Settings, history: History, request: Request) -> Asked:
     """Raises AssayError where production has handled nothing yet."""
     brokers = bootstrap(settings)
-    now = await standing(brokers, request.project, request.slice)
+    found = await book(brokers)
+    now = found.deciding(request.project, request.slice or None)
     windows, behind = await _windows(settings, brokers, history, request.since)
     if not any(window.end for window in windows):
         hint = "`assay up` runs the workers; a preview is checked against what they decided"
         raise AssayError("no worker has handled anything yet", where=EVENTS.name, hint=hint, exit_code=Exit.FAILED)
-    return Asked(now.policy, now.version, windows, behind)
+    return Asked(now.policy, now.version, found.next_version(request.project), windows, behind)
 
 
 async def _windows(
@@ -147,7 +133,7 @@ def preview(settings: Settings, request: Request, watch: Watch = lambda what, do
     kept = _kept(home, key) if request.cache else None
     if kept is not None:
         return Preview(kept, home / f"{kept['digest']}.json", True)
-    proposal = Proposal(request.project, about.version + 1, request.policy, request.slice)
+    proposal = Proposal(request.project, about.next_version, request.policy, request.slice)
     between = _between(about.before, request.policy)
     too_new = settings.worker.too_new
     job = Job(history, about.windows, (proposal,), request.flips, too_new=too_new, between=between)
@@ -194,13 +180,12 @@ async def _people(settings: Settings, request: Request, about: Asked, found: Com
 
 
 def _scope(request: Request, about: Asked) -> Json:
-    before, after = about.before.model_dump(mode="json"), request.policy.model_dump(mode="json")
     return {
         "project": request.project,
         "slice": request.slice or None,
         "based_on": about.version,
         "policy_digest": policy_digest(request.policy),
-        "changed": {name: [before[name], after[name]] for name in before if before[name] != after[name]},
+        "changed": difference(about.before, request.policy),
         "code_version": code_version(),
         "window": {f"{EVENTS.name}/{one.partition}": [one.start, one.end] for one in about.windows},
         "behind": about.behind,
@@ -441,4 +426,4 @@ def _keep(home: Path, key: str, said: Json) -> Path:
     return path
 
 
-__all__ = ["Pace", "Preview", "Request", "asked", "matrix", "policy_digest", "preview", "standing"]
+__all__ = ["Pace", "Preview", "Request", "asked", "matrix", "policy_digest", "preview"]

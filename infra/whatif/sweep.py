@@ -28,7 +28,7 @@ def sweep(settings: Settings, name: str, points: list[Point], watch: Watch = lam
     first = points[0].request
     history = KafkaHistory(bootstrap(settings))
     about = asyncio.run(asked(settings, history, first))
-    proposals = tuple(Proposal(first.project, about.version + 1, point.request.policy, first.slice) for point in points)
+    proposals = tuple(Proposal(first.project, about.next_version, point.request.policy, first.slice) for point in points)
     with Replay(Job(history, about.windows, proposals, sweep=True, too_new=settings.worker.too_new)) as replay:
         found = replay.found(None, lambda done: watch("replaying", done, replay.total))
     control = found.control
