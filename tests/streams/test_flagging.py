@@ -22,7 +22,7 @@ from tests.streams.test_consequences import said_by
 from tests.streams.test_whatif import POLICIES, worlds
 
 #: Rules that hold soon, so that short histories flag people.
-EAGER = dict.fromkeys(("rejection_limit_permille", "disagreement_limit_permille"), 1)
+EAGER = {
     "rejection_limit_permille": 1,
     "rejection_min_decided": 3,
     "disagreement_limit_permille": 1,
