@@ -8,6 +8,7 @@ class Exit(IntEnum):
     OK = 0
     FAILED = 1
     USAGE = 2
+    DIFFERS = 3
     FENCED = 71
     INTERRUPTED = 130
 
@@ -16,6 +17,7 @@ EXIT_CODES = {
     Exit.OK: "done, and every equality that the command promises holds",
     Exit.FAILED: "it failed, or what it checks does not hold",
     Exit.USAGE: "wrong usage, or the environment lacks something; nothing was begun",
+    Exit.DIFFERS: "a preview differs from what is in force",
     Exit.FENCED: "another process took over its work",
     Exit.INTERRUPTED: "interrupted by Ctrl-C",
 }

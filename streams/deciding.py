@@ -6,6 +6,14 @@ from streams.submissions import Row, weigh
 from streams.weighing import Rules, temperature_permille
 
 RULED = "ruled"
+UNSURE = "unsure"
+#: What votes come to that nothing has decided yet: a verdict or None while they decide nothing, and why.
+Outcome = tuple[Verdict | None, str]
+_TOO_FEW: Outcome = (None, "")
+_UNSURE: Outcome = (None, UNSURE)
+_APPROVED: Outcome = ("approved", "confidence")
+_REJECTED: Outcome = ("rejected", "confidence")
+_ESCALATED: Outcome = ("escalated", "overlap_max")
 #: From this change of a label's probability on it is said again.
 MOVED_PERMILLE = 300
 
@@ -25,22 +33,30 @@ def decide(row: Row, rules: Rules, offset: int, may_turn: bool, credit_unsure: b
             _credit_anew(row, rules)
         return
     row.verdict = None
-    live = row.live
-    if row.withdrawn or not row.revision or live < rules.policy.overlap_min or live < row.floor:
-        row.unsure_votes = live if row.floor and row.revision and not row.withdrawn else 0
+    verdict, because = outcome(row, rules)
+    if verdict is not None:
+        _decided(row, rules, offset, verdict, because)
+    elif because:
+        row.unsure_votes = row.live
+        if row.credits or credit_unsure:
+            _credit_anew(row, rules)
+    else:
+        row.unsure_votes = row.live if row.floor and row.revision and not row.withdrawn else 0
         if row.credits:
             row.credits = {}
-        return
+
+
+def outcome(row: Row, rules: Rules) -> Outcome:
+    """What an undecided row's votes come to, from `live`, `scores`, `floor` and whether there is a text at all. So that whoever
+    asks what another policy says of the same votes asks the very code that decides."""
+    live, policy = row.live, rules.policy
+    if row.withdrawn or not row.revision or live < policy.overlap_min or live < row.floor:
+        return _TOO_FEW
     scores = row.scores
     lead = scores.index(max(scores))
     if is_sure(scores, lead, rules.needed[lead], rules.temperature + rules.per_vote * (live - 1)):
-        _decided(row, rules, offset, "approved" if rules.approves[lead] else "rejected", "confidence")
-    elif live >= rules.policy.overlap_max:
-        _decided(row, rules, offset, "escalated", "overlap_max")
-    else:
-        row.unsure_votes = live
-        if row.credits or credit_unsure:
-            _credit_anew(row, rules)
+        return _APPROVED if rules.approves[lead] else _REJECTED
+    return _ESCALATED if live >= policy.overlap_max else _UNSURE
 
 
 def needed_permille(rules: Rules, label: int) -> int:

@@ -4,6 +4,7 @@ Everything is an integer, so what leaves subtracts exactly what entered, in any 
 """
 
 from base64 import b64decode, b64encode
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,21 @@ def count(row: Row, data: e.SliceEntered, sign: int) -> None:
         row.embedded += sign
         row.sums += sign * vector
         row.moments += sign * np.outer(vector, vector)
+
+
+def with_vectors(row: Row, embeddings: Iterable[str], sign: int) -> Row:
+    """A copy with the embeddings of many texts added, or subtracted; all else is the row's own.
+
+    Sums of so many products of bytes are exact in floating point, whose matrix product is a hundred times as fast."""
+    vectors = np.array([np.frombuffer(b64decode(one), dtype=np.int8) for one in embeddings], dtype=np.float64)
+    made = Row()
+    for name in Row.__slots__:
+        setattr(made, name, getattr(row, name))
+    if vectors.size:
+        made.embedded = row.embedded + sign * len(vectors)
+        made.sums = row.sums + sign * vectors.sum(axis=0).astype(np.int64)
+        made.moments = row.moments + sign * (vectors.T @ vectors).astype(np.int64)
+    return made
 
 
 #: The schema allows `=` in 512 characters of base64, though 384 bytes need none.

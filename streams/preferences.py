@@ -92,6 +92,11 @@ def key_of(subject: str) -> str:
     return KEY + subject
 
 
+def is_comparison(key: str) -> bool:
+    """Whether the shared row under this key is a comparison's."""
+    return key.startswith(_KEY)
+
+
 def comparisons(state: AnyState, project: str | None = None) -> Iterator[tuple[str, Comparison]]:
     """The comparisons of a partition, or of one project in it, with their ids and in order of these."""
     for key in sorted(key for key in state.shared if key.startswith(KEY)):

@@ -68,6 +68,15 @@ def past_of(state: AnyState, key: str, revision: int) -> Past:
     return Past(revision, packed["since"], turns, tuple((since, Stood(*stood)) for since, stood in packed["kept"]))
 
 
+def copy_past(here: AnyState, there: AnyState, key: str) -> None:
+    """Let another state remember of a row what this one does."""
+    packed = here.shared.get(_KEY + key)
+    if packed is None:
+        there.shared.pop(_KEY + key, None)
+    else:
+        there.shared[_KEY + key] = packed
+
+
 def _turn(offset: int, kind: Any, vote: list[Any] | None, verdict: Verdict | None) -> Turn:
     return Turn(offset, kind, None if vote is None else Vote(*vote), verdict)
 

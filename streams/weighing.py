@@ -144,8 +144,16 @@ class Rules(NamedTuple):
     remembers: bool = False
 
 
+_SKILLS = "~skills/"
+
+
 def skills_key(project: str, task: Task, model: Model) -> str:
-    return f"~skills/{project}/{task}/{model}"
+    return f"{_SKILLS}{project}/{task}/{model}"
+
+
+def is_skills(key: str) -> bool:
+    """Whether the shared row under this key has recorded weights."""
+    return key.startswith(_SKILLS)
 
 
 def misshapen(data: e.SkillsEstimated) -> Refusal | None:

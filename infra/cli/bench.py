@@ -288,3 +288,19 @@ def _flat(found: dict[str, Any], path: str) -> list[tuple[str, object]]:
     for name, value in found.items():
         rows += _flat(value, f"{path}{name}.") if isinstance(value, dict) else [(f"{path}{name}", value)]
     return rows
+
+
+def whatif(*, events: Positive = 1_000_000, subjects: Positive = 10_000, seed: int = 1, json: Json = False) -> Exit:
+    """Measure a preview of all parts and a sweep of twenty values, against a plain replay of the same events.
+
+    It starts a broker and a worker of its own, which handles the load first. Exit code 0 where both are within their bars and the
+    replay reproduced every verdict.
+    Example: assay bench whatif --events 100000 --json
+    """
+    from infra.bench.rig import alone
+    from infra.bench.whatif import measure, prepare
+
+    with alone(settings()) as own:
+        asyncio.run(prepare(own, events, subjects, seed, _say))
+        found = measure(own, events, _say)
+    return _told(found, json)

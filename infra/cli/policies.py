@@ -144,7 +144,7 @@ def lint(
         assay policy lint --project sp --set overlap_max=2
         assay policy lint --file policy.toml --json
     """
-    about = _asked(file, set, project, slice_)
+    about = asked(file, set, project, slice_)
 
     async def look() -> list[Finding]:
         brokers = bootstrap(settings())
@@ -169,7 +169,7 @@ def _findings_table(findings: Sequence[Finding]) -> RenderableType:
     return table(("", "code", "threshold", "says", "hint"), [(f.level, f.code, f.threshold, f.says, f.hint) for f in findings])
 
 
-def _asked(file: Path | None, set_: Sequence[str] | None, project: str | None, slice_: str | None, **more: Any) -> tuning.Wish:
+def asked(file: Path | None, set_: Sequence[str] | None, project: str | None, slice_: str | None, **more: Any) -> tuning.Wish:
     """What the arguments and the file want together; an argument counts over the file."""
     document = tuning.Document() if file is None else tuning.read_toml(file)
     about = project or document.project
@@ -228,7 +228,7 @@ def apply(
         raise AssayError("it has a preview, or it has none", hint="leave --preview or --without-preview out")
     more: dict[str, Any] = {"reason": reason, "by": by, "based_on": based_on, "preview": preview, "dry_run": dry_run}
     more |= {"redecide_since": _utc(redecide_since), "force_lint": tuple(force_lint or ())}
-    wish = _asked(file, set, project, slice_, **more)
+    wish = asked(file, set, project, slice_, **more)
 
     async def change() -> dict[str, Any]:
         await ensure_topics(bootstrap(settings()), settings())

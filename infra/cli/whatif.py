@@ -1,0 +1,263 @@
+"""assay policy preview | sweep: what another policy would have made of the same history."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+from rich.console import Group, RenderableType
+
+from infra import tuning
+from infra.cli.output import Json, emit, plain, progress, table
+from infra.cli.policies import File, Project, Set, Slice, asked
+from infra.errors import AssayError, Exit
+from infra.wiring import bootstrap, settings
+
+Since = Annotated[str | None, Parameter(help="Only history from here on: an offset, or a time in UTC; default: all of it.")]
+Price = Annotated[float, Parameter(validator=Number(gte=0), help="What a vote costs, in any currency.")]
+Said = dict[str, Any]
+
+
+def preview(
+    *,
+    project: Project = None,
+    slice_: Slice = None,
+    file: File = None,
+    set: Set = None,
+    since: Since = None,
+    flips: Annotated[int, Parameter(validator=Number(gte=0), help="How many flips are shown with their texts.")] = 20,
+    price_per_vote: Price = 0.0,
+    cache: Annotated[bool, Parameter(help="Take a preview of the same policy, window and code that was kept.")] = True,
+    json: Json = False,
+) -> Exit:
+    """Say what a changed policy would change, by a replay of history under it. Nothing is written but the preview itself.
+
+    First the replay must reproduce what production said, or the preview is refused. Exit code 0: nothing would change;
+    3: something would; 1: refused.
+
+    Examples:
+        assay policy preview --project sp --set overlap_min=3
+        assay policy preview --file policy.toml --flips 40 --json
+        assay policy preview --project sp --set approve_confidence_permille=950 --since 2026-01-01T00:00:00Z --price-per-vote 0.08
+    """
+    from infra.whatif.preview import Pace, Request
+    from infra.whatif.preview import preview as previewed
+
+    own, wish = settings(), asked(file, set, project, slice_)
+    before = asyncio.run(tuning.book(bootstrap(own))).deciding(wish.project, wish.slice).policy
+    policy = tuning.changed(before, wish.set)
+    request = Request(wish.project, policy, wish.slice or "", _since(since), flips, price_per_vote, cache)
+    with progress(json) as bar:
+        task, paces = bar.add_task("previewing", total=None), dict[str, Pace]()
+
+        def watch(what: str, done: int, total: int) -> None:
+            pace = paces.setdefault(what, Pace(total))
+            bar.update(task, description=f"{what}: {pace.said(done)}", completed=done, total=total)
+
+        found = previewed(own, request, watch)
+    emit({**found.said, "cached": found.cached, "path": None if found.path is None else str(found.path)}, json, _render)
+    if not found.said["control"]["holds"]:
+        return Exit.FAILED
+    return Exit.DIFFERS if found.said["differs"] else Exit.OK
+
+
+def _since(said: str | None) -> int | datetime | None:
+    if said is None or said.isdecimal():
+        return None if said is None else int(said)
+    try:
+        time = datetime.fromisoformat(said.replace("Z", "+00:00"))
+    except ValueError:
+        raise AssayError("no offset and no time", got=said, hint="as in 120000 or 2026-01-31T08:00:00Z") from None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+
+
+# --- a preview in words ------------------------------------------------------------------------
+
+
+def _render(said: Mapping[str, Any]) -> RenderableType:
+    control = said["control"]
+    if not control["holds"]:
+        rows = [(one["what"], one["partition"], one["id"]) for one in control["differences"]]
+        head = (
+            f"Refused: the replay does not reproduce production ({control['reproduced']:,} of {control['expected']:,} verdicts)."
+        )
+        return Group(head, table(("difference", "#partition", "fact"), rows), "`assay verify` compares all of the state.")
+    parts: list[RenderableType] = [
+        f"{control['reproduced']:,} of {control['expected']:,} verdicts reproduced, {said['events']:,} events"
+        + (f"; {said['behind']:,} events that no worker has handled yet are left out" if said["behind"] else ""),
+        "",
+        _matrix(said),
+        "",
+    ]
+    if said["nothing_flips_because"]:
+        parts.append(said["nothing_flips_because"])
+    parts += [*_stands(said), *_votes(said), *_flips(said), *_people(said), *_slices(said), *_downstream(said)]
+    parts.append(f"preview {said['digest']}" + (" (kept from before)" if said["cached"] else ""))
+    return Group(*parts)
+
+
+def _matrix(said: Mapping[str, Any]) -> RenderableType:
+    names = [*said["matrix"], "undetermined"]
+    rows = [(old, *(f"{row[name]:,}" for name in names)) for old, row in said["matrix"].items()]
+    return table(("now", *(f"#{name}" for name in names)), rows, title="subjects now (rows) and under the proposal")
+
+
+def _stands(said: Mapping[str, Any]) -> list[RenderableType]:
+    because = said["undetermined"]["because"]
+    rows = [
+        (name, f"{one['before']:,}", _range(one["low"] - one["before"], one["high"] - one["before"]))
+        for name, one in said["stands"].items()
+    ]
+    found: list[RenderableType] = [table(("", "#now", "change"), rows)]
+    if because:
+        told = ", ".join(f"{count:,} {_UNKNOWN[name]}" for name, count in because.items())
+        found.append(f"undetermined: {told}")
+    return [*found, ""]
+
+
+_UNKNOWN = {
+    "votes": "would have asked for votes that nobody was asked for",
+    "turned": "were turned by votes that would not have been asked for",
+    "recheck": "would have been checked once more",
+    "person": "rest on work of somebody who would have been handed none",
+}
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:+,}" if low == high else f"{low:+,} to {high:+,}"
+
+
+def _votes(said: Mapping[str, Any]) -> list[RenderableType]:
+    votes, golden = said["votes"], said["golden"]
+    told = (
+        f"votes: {votes['saved']:,} of {votes['cast']:,} saved, {votes['needed_low']:,} to {votes['needed_high']:,} more needed"
+    )
+    if votes["price_per_vote"]:
+        told += f"; cost {_range(votes['cost_low'], votes['cost_high'])}"
+    found: list[RenderableType] = [told]
+    if golden["before"]["total"]:
+        was, then = (f"{one['right']} of {one['total']} [{one['low']:.3f}-{one['high']:.3f}]" for one in golden.values())
+        found.append(f"right on golden tasks: {was} now, {then} under the proposal")
+    return [*found, ""]
+
+
+def _flips(said: Mapping[str, Any]) -> list[RenderableType]:
+    rows = [
+        (one["subject"], one["old"], one["new"], plain((one["text"] or "")[:120]), plain(one["why_old"]), plain(one["why_new"]))
+        for one in said["flips"]["shown"]
+    ]
+    if not rows:
+        return []
+    title = (
+        f"{len(rows)} of {said['flips']['total'] + said['undetermined']['subjects']:,} that stand otherwise or are undetermined"
+    )
+    return [table(("subject", "now", "then", "text", "why now", "why then"), rows, title=title), ""]
+
+
+def _people(said: Mapping[str, Any]) -> list[RenderableType]:
+    rows = [
+        (
+            one["annotator"], one["task"], one["rule"], one["change"], one["action"], one["against"], one["total"],
+            f"[{one['low']:.3f}-{one['high']:.3f}]", one["limit_permille"] / 1_000,
+        )
+        for one in said["people"]
+    ]  # fmt: skip
+    columns = ("person", "task", "rule", "change", "action", "#against", "#of", "interval", "#limit")
+    return [table(columns, rows, title=f"{len(rows)} people flagged or released"), ""] if rows else []
+
+
+def _slices(said: Mapping[str, Any]) -> list[RenderableType]:
+    rows = []
+    for one in said["slices"]:
+        approved, share, told = one["approved"], one["share_of_approved"], one.get("diversity")
+        vendi = "" if told is None else f"{told['before']['vendi']} -> {told['after']['vendi']}"
+        then = f"{approved['low']:,}" if approved["low"] == approved["high"] else f"{approved['low']:,} to {approved['high']:,}"
+        rows.append((one["slice"], f"{approved['before']:,}", then, share["before"], share["low"], vendi))
+    columns = ("slice", "#approved now", "#then", "#share now", "#share then", "vendi")
+    return [table(columns, rows), ""] if rows else []
+
+
+def _downstream(said: Mapping[str, Any]) -> list[RenderableType]:
+    rows = [
+        (one["snapshot"], one["rows"], one["flips"], one["undetermined"], ", ".join(one["models"])) for one in said["downstream"]
+    ]
+    return [table(("snapshot", "#rows", "#flip", "#undetermined", "models"), rows), ""] if rows else []
+
+
+# --- a sweep -----------------------------------------------------------------------------------
+
+
+def sweep(
+    *,
+    project: Project = None,
+    slice_: Slice = None,
+    set: Annotated[str, Parameter(name="--set", help="threshold=FROM..TO:STEP")],
+    since: Since = None,
+    price_per_vote: Price = 0.0,
+    json: Json = False,
+) -> None:
+    """Say what every value of one threshold would lead to, in one pass over history. It reads only.
+
+    Shares are of all subjects, at least and at most; the interval is Wilson's at 95 %.
+    Example: assay policy sweep --project sp --set approve_confidence_permille=800..980:20 --price-per-vote 0.08
+    """
+    from infra.whatif.preview import Pace, Request
+    from infra.whatif.sweep import Point
+    from infra.whatif.sweep import sweep as swept
+
+    name, values = _values(set)
+    wishes = [asked(None, [f"{name}={value}"], project, slice_) for value in values]
+    first = wishes[0]
+    before = asyncio.run(tuning.book(bootstrap(settings()))).deciding(first.project, first.slice).policy
+    request = Request(first.project, before, first.slice or "", _since(since), 0, price_per_vote)
+    policies = [tuning.changed(before, wish.set) for wish in wishes]
+    points = [Point(value, request._replace(policy=policy)) for value, policy in zip(values, policies, strict=True)]
+    with progress(json) as bar:
+        task, pace = bar.add_task("sweeping", total=None), dict[str, Pace]()
+
+        def watch(what: str, done: int, total: int) -> None:
+            said = pace.setdefault(what, Pace(total)).said(done)
+            bar.update(task, description=f"{what}: {said}", completed=done, total=total)
+
+        found = swept(settings(), name, points, watch)
+    emit(found, json, _points)
+
+
+def _values(said: str) -> tuple[str, list[int]]:
+    name, _, span = said.partition("=")
+    try:
+        ends, _, step = span.partition(":")
+        low, high = (int(each) for each in ends.split(".."))
+        values = list(range(low, high + 1, int(step or 1)))
+    except ValueError:
+        values = []
+    if not values or len(values) > MOST_VALUES:
+        hint = f"as in approve_confidence_permille=800..980:20, at most {MOST_VALUES} values"
+        raise AssayError("no values to sweep", got=said, hint=hint)
+    return name.strip(), values
+
+
+MOST_VALUES = 200
+
+
+def _points(said: Mapping[str, Any]) -> RenderableType:
+    rows = []
+    for one in said["points"]:
+        stands = [_share(*one[name]) for name in ("approved", "rejected", "escalated", "waiting")]
+        votes = "-".join(sorted({str(each) for each in one["votes_per_subject"]}))
+        low, high = one["golden_interval"]
+        golden = "" if one["golden_accuracy"] is None else f"{one['golden_accuracy']:.3f} [{low:.3f}-{high:.3f}]"
+        mark = " *" if one["value"] == said["in_force"] else ""
+        cost = "-".join(sorted({f"{each:,.2f}" for each in one["cost"]}))
+        rows.append((f"{one['value']}{mark}", *stands, one["undetermined"], votes, cost, golden, _share(*one["yield"])))
+    columns = (
+        f"#{said['threshold']}", "#approved", "#rejected", "#escalated", "#waiting", "#undetermined", "#votes a subject", "#cost",
+        "golden", "#yield",
+    )  # fmt: skip
+    return table(columns, rows, title=f"{said['events']:,} events; * is in force")
+
+
+def _share(low: float, high: float) -> str:
+    return f"{low}" if low == high else f"{low}-{high}"

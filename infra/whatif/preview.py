@@ -1,0 +1,429 @@
+"""A preview: what a proposal would change, checked, counted, signed with a digest, and kept."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from agents.settings import WorkerOptions
+from infra.errors import AssayError, Exit
+from infra.history.kafka import KafkaHistory
+from infra.history.source import History
+from infra.kafka.reading import ends, live_states
+from infra.processes import write_whole
+from infra.settings import Settings
+from infra.settling import committed_by
+from infra.snapshots import code_version, folder, load_all
+from infra.tuning import book
+from infra.whatif.replaying import Control, Found, Job, Pace, Replay, Window
+from infra.wiring import bootstrap
+from schemas.events import TrainingFinished
+from schemas.identity import unix_milliseconds
+from schemas.manifest import LAYOUTS, Manifest
+from schemas.policy import Policy
+from schemas.topics import EVENTS, VERDICTS
+from schemas.wire import Undecodable, decode
+from streams.annotators import ANNOTATORS_PROJECTION
+from streams.annotators import Row as PersonRow
+from streams.consequences import STANDS, UNDETERMINED, Compared, Flip, Text, shares
+from streams.diversity import DIVERSITY, with_vectors
+from streams.diversity import Row as SliceRow
+from streams.flagging import Change, changes, is_about_people
+from streams.indices import of_embeddings
+from streams.policy_book import difference
+from streams.rates import rate_of
+from streams.rules import DEFAULT_RULES
+from streams.whatif import Proposal
+
+Json = dict[str, Any]
+Watch = Callable[[str, int, int], None]
+
+
+class Request(NamedTuple):
+    """What is asked: a policy for a project, or for one slice of it, over the history from `since` on."""
+
+    project: str
+    policy: Policy
+    slice: str = ""
+    #: An offset, the same in every partition, or a time; None: all history.
+    since: int | datetime | None = None
+    flips: int = 20
+    price_per_vote: float = 0.0
+    cache: bool = True
+
+
+class Asked(NamedTuple):
+    """A request against what there is: the policy in force, and the records to fold."""
+
+    before: Policy
+    version: int
+    next_version: int
+    windows: tuple[Window, ...]
+    #: Events that production has not handled yet, and which are left out therefore.
+    behind: int
+
+
+# --- what there is -----------------------------------------------------------------------------
+
+
+async def asked(settings: Settings, history: History, request: Request) -> Asked:
+    """Raises AssayError where production has handled nothing yet."""
+    brokers = bootstrap(settings)
+    found = await book(brokers)
+    now = found.deciding(request.project, request.slice or None)
+    windows, behind = await _windows(settings, brokers, history, request.since)
+    if not any(window.end for window in windows):
+        hint = "`assay up` runs the workers; a preview is checked against what they decided"
+        raise AssayError("no worker has handled anything yet", where=EVENTS.name, hint=hint, exit_code=Exit.FAILED)
+    return Asked(now.policy, now.version, found.next_version(request.project), windows, behind)
+
+
+async def _windows(
+    settings: Settings, brokers: str, history: History, since: int | datetime | None
+) -> tuple[tuple[Window, ...], int]:
+    found, behind = [], 0
+    log_ends, handled = await history.ends(EVENTS.name), await _handled(settings, brokers)
+    # After what is handled was asked for: the facts of all of it are on the log by now.
+    said = await ends(brokers, VERDICTS.name)
+    for (topic, partition), log_end in sorted(log_ends.items()):
+        end = min(log_end, handled.get((topic, partition), 0))
+        behind += log_end - end
+        found.append(
+            Window(partition, await _start(history, partition, since, end), end, said.get((VERDICTS.name, partition), 0))
+        )
+    return tuple(found), behind
+
+
+async def _handled(settings: Settings, brokers: str) -> dict[tuple[str, int], int]:
+    """Up to where the workers of review have made everything durable."""
+    found: dict[tuple[str, int], int] = {}
+    for group in sorted({settings.worker.group, WorkerOptions().group, WorkerOptions(agents="review").group}):
+        for place, offset in (await committed_by(brokers, group)).items():
+            found[place] = max(offset, found.get(place, 0))
+    return found
+
+
+async def _start(history: History, partition: int, since: int | datetime | None, end: int) -> int:
+    if isinstance(since, datetime):
+        return min(end, await history.offset_at(EVENTS.name, partition, unix_milliseconds(since)))
+    return min(end, since or 0)
+
+
+# --- the replay --------------------------------------------------------------------------------
+
+
+class Preview(NamedTuple):
+    """A preview as JSON, where it is kept, and whether it was kept already."""
+
+    said: Json
+    path: Path | None
+    cached: bool
+
+
+def preview(settings: Settings, request: Request, watch: Watch = lambda what, done, total: None) -> Preview:
+    """Replay, check, and say what would change. A preview whose replay does not reproduce production is told and not kept."""
+    history = KafkaHistory(bootstrap(settings))
+    about = asyncio.run(asked(settings, history, request))
+    home, manifests = settings.data_dir / "previews", load_all(settings)
+    key = _key(request, about, manifests)
+    kept = _kept(home, key) if request.cache else None
+    if kept is not None:
+        return Preview(kept, home / f"{kept['digest']}.json", True)
+    proposal = Proposal(request.project, about.next_version, request.policy, request.slice)
+    between = _between(about.before, request.policy)
+    too_new = settings.worker.too_new
+    job = Job(history, about.windows, (proposal,), request.flips, too_new=too_new, between=between)
+    with Replay(job) as replay:
+        found = replay.found(None, lambda done: watch("replaying", done, replay.total))
+        if not found.control.holds:
+            return Preview(_refused(request, about, found.control), None, False)
+        watch("people and slices", replay.total, replay.total)
+        people = asyncio.run(_people(settings, request, about, found.compared[0]))
+        held_back = {one.annotator: one.restricted_from for one in people if one.restricted_from is not None}
+        if held_back:
+            found = replay.found(held_back)
+    said = _said(settings, history, request, about, found, people, manifests)
+    said["digest"] = _digest(said)
+    return Preview(said, _keep(home, key, said), False)
+
+
+def _between(before: Policy, after: Policy) -> tuple[int, int, bool] | None:
+    """The one confidence that is another, as a stretch; None where anything else is, too."""
+    differing = [name for name in Policy.model_fields if getattr(before, name) != getattr(after, name)]
+    sides = {"approve_confidence_permille": True, "reject_confidence_permille": False}
+    if len(differing) != 1 or differing[0] not in sides:
+        return None
+    low, high = sorted((getattr(before, differing[0]), getattr(after, differing[0])))
+    return low, high, sides[differing[0]]
+
+
+async def _people(settings: Settings, request: Request, about: Asked, found: Compared) -> list[Change]:
+    before = about.before
+    # Rules about people are the project's: a slice's policy changes none.
+    after = before if request.slice else request.policy
+    rules = any(is_about_people(name) and getattr(before, name) != getattr(after, name) for name in Policy.model_fields)
+    if not rules and not found.judgements:
+        return []
+    rows: dict[str, PersonRow] = {}
+    in_force = DEFAULT_RULES
+    async for state in live_states(bootstrap(settings), ANNOTATORS_PROJECTION):
+        rows |= state.rows
+        in_force = state.control.get(request.project, in_force)
+    return changes(rows, in_force, in_force.policy if request.slice else after, request.project, found.judgements)
+
+
+# --- what it says ------------------------------------------------------------------------------
+
+
+def _scope(request: Request, about: Asked) -> Json:
+    return {
+        "project": request.project,
+        "slice": request.slice or None,
+        "based_on": about.version,
+        "policy_digest": policy_digest(request.policy),
+        "changed": difference(about.before, request.policy),
+        "code_version": code_version(),
+        "window": {f"{EVENTS.name}/{one.partition}": [one.start, one.end] for one in about.windows},
+        "behind": about.behind,
+    }
+
+
+def policy_digest(policy: Policy) -> str:
+    return sha256(orjson.dumps(policy.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _control(control: Control) -> Json:
+    counts = {name: getattr(control, name) for name in ("holds", "expected", "reproduced", "missing", "altered", "unexpected")}
+    return {**counts, "differences": control.differences[:20]}
+
+
+def _refused(request: Request, about: Asked, control: Control) -> Json:
+    return {**_scope(request, about), "control": _control(control), "differs": None, "digest": None}
+
+
+def _said(
+    settings: Settings,
+    history: History,
+    request: Request,
+    about: Asked,
+    found: Found,
+    people: list[Change],
+    manifests: list[Manifest],
+) -> Json:
+    one = found.compared[0]
+    stands = shares(one)
+    moved = sum(count for (_, _, new), count in one.moves.items() if new != UNDETERMINED)
+    differs = bool(one.moves or people or any(old != new for old, new in one.choices))
+    return {
+        **_scope(request, about),
+        "control": _control(found.control),
+        "events": found.events,
+        "differs": differs,
+        "subjects": sum(one.before(stand) for stand in STANDS),
+        "stands": stands,
+        "matrix": matrix(one),
+        "undetermined": {"subjects": one.undetermined, "because": dict(sorted(one.unknown.items()))},
+        "flips": {"total": moved, "shown": asyncio.run(_flips(history, found.flips, request.flips))},
+        "nothing_flips_because": None if differs else _nothing(about.before, request.policy, found),
+        "votes": _votes(one, request.price_per_vote),
+        "golden": {when: _golden(one, when) for when in ("before", "after")},
+        "people": [_person(change) for change in people],
+        "slices": asyncio.run(_slices(settings, request, one)),
+        "comparisons": {f"{old} -> {new}": count for (old, new), count in sorted(one.choices.items())},
+        "downstream": _downstream(settings, manifests, one),
+        "predicted": {
+            **{stand: {name: stands[stand][name] for name in ("before", "low", "high")} for stand in STANDS},
+            "flips": moved,
+            "undetermined": one.undetermined,
+        },
+    }
+
+
+def matrix(one: Compared) -> dict[str, dict[str, int]]:
+    """Old stand -> new stand -> subjects."""
+    names = (*STANDS, UNDETERMINED)
+    found = {old: dict.fromkeys(names, 0) for old in STANDS}
+    for (_, old), count in one.stands.items():
+        if old in found:
+            found[old][old] += count
+    for (_, old, new), count in one.moves.items():
+        if old in found and new in names:
+            found[old][old] -= count
+            found[old][new] += count
+    return found
+
+
+def _nothing(before: Policy, after: Policy, found: Found) -> str:
+    between = _between(before, after)
+    if before == after:
+        return "0 verdicts change, because the policy is the one in force"
+    if between is None:
+        return "0 verdicts change in this window"
+    low, high, approving = between
+    near = ", ".join(f"{one / 1000:.3f}" for one in found.nearest if one is not None) or "none"
+    side = "for approval" if approving else "against approval"
+    stretch = f"between {low / 1000:.3f} and {high / 1000:.3f}"
+    return f"0 verdicts change, because nothing in this window has a confidence {side} {stretch} (nearest {near})"
+
+
+def _votes(one: Compared, price: float) -> Json:
+    low, high = one.needed_low - one.votes_saved, one.needed_high - one.votes_saved
+    counts = {"cast": one.votes, "saved": one.votes_saved, "needed_low": one.needed_low, "needed_high": one.needed_high}
+    prices = {"price_per_vote": price, "cost_low": round(low * price, 2), "cost_high": round(high * price, 2)}
+    return {**counts, "more_low": low, "more_high": high, **prices}
+
+
+def _golden(one: Compared, when: str) -> Json:
+    right, wrong = one.golden[when, "right"], one.golden[when, "wrong"]
+    rate = rate_of(right, right + wrong)
+    value = None if rate.rate is None else round(rate.rate, 4)
+    return {"right": right, "total": rate.total, "accuracy": value, "low": round(rate.low, 4), "high": round(rate.high, 4)}
+
+
+def _person(change: Change) -> Json:
+    rate = rate_of(change.against, change.total)
+    return {**change._asdict(), "low": round(rate.low, 4), "high": round(rate.high, 4)}
+
+
+async def _flips(history: History, drawn: list[Flip], most: int) -> list[Json]:
+    found: list[Json] = []
+    texts = await asyncio.gather(*(_text_at(history, flip) for flip in drawn[:most]))
+    for flip, text in zip(drawn[:most], texts, strict=True):
+        about = flip.moved._asdict()
+        found.append({**about, "text": text, "why_old": flip.why_old, "why_new": flip.why_new, "partition": flip.partition})
+    return found
+
+
+async def _text_at(history: History, flip: Flip) -> str | None:
+    if flip.place < 0:
+        return None
+    async for stretch in history.stretches(EVENTS.name, flip.partition, flip.place + 1, flip.place):
+        for value in stretch.values:
+            try:
+                return getattr(decode(value or b"").data, "text", None)
+            except Undecodable:
+                return None
+    return None
+
+
+# --- slices ------------------------------------------------------------------------------------
+
+
+async def _slices(settings: Settings, request: Request, one: Compared) -> list[Json]:
+    """Balance and diversity of every slice, before and after; what is undetermined stays where it is in `after`."""
+    live: dict[str, SliceRow] = {}
+    if one.texts:
+        async for state in live_states(bootstrap(settings), DIVERSITY):
+            live |= state.rows
+    names = sorted({name for name, _ in one.stands})
+    total = {when: sum(_approved(one, name)[when] for name in names) for when in ("before", "low", "high")}
+    return [_slice(name, one, live.get(name), [text for text in one.texts if text.slice == name], total) for name in names]
+
+
+def _approved(one: Compared, name: str) -> dict[str, int]:
+    own = Compared(
+        stands=one.stands.__class__({key: count for key, count in one.stands.items() if key[0] == name}),
+        moves=one.moves.__class__({key: count for key, count in one.moves.items() if key[0] == name}),
+        possible=one.possible.__class__({key: count for key, count in one.possible.items() if key[0] == name}),
+    )
+    low, high = own.after("approved")
+    return {"before": own.before("approved"), "low": low, "high": high}
+
+
+def _slice(name: str, one: Compared, live: SliceRow | None, texts: list[Text], total: Mapping[str, int]) -> Json:
+    approved = _approved(one, name)
+    balance = {when: round(count / total[when], 4) if total[when] else None for when, count in approved.items()}
+    said: Json = {"slice": name, "approved": approved, "share_of_approved": balance}
+    if live is not None:
+        said["diversity"] = {"before": _indices(live), "after": _indices(_after(live, texts))}
+    return said
+
+
+def _after(live: SliceRow, texts: list[Text]) -> SliceRow:
+    for sign in (1, -1):
+        live = with_vectors(live, [text.embedding for text in texts if text.change == sign and text.model == live.model], sign)
+    return live
+
+
+def _indices(row: SliceRow) -> Json:
+    found = of_embeddings(row.embedded, row.sums, row.moments)
+    return {"texts": found.total, "mean_pairwise_cosine": round(found.mean_pairwise_cosine, 5), "vendi": round(found.vendi_1, 3)}
+
+
+# --- what was made from it ---------------------------------------------------------------------
+
+
+def _downstream(settings: Settings, manifests: list[Manifest], one: Compared) -> list[Json]:
+    """Sealed snapshots with rows that would no longer be approved, or of which nobody can say; and the models tuned on them."""
+    gone = {moved.subject for moved in one.moved if moved.old == "approved" and moved.new != UNDETERMINED}
+    unknown = {moved.subject for moved in one.moved if moved.old == "approved" and moved.new == UNDETERMINED}
+    if not gone | unknown:
+        return []
+    found = []
+    for manifest in manifests:
+        subjects = _subjects_of(settings, manifest)
+        flips, undetermined = len(subjects & gone), len(subjects & unknown)
+        if flips or undetermined:
+            about = {"snapshot": manifest.name, "digest": manifest.content_digest, "rows": manifest.rows}
+            found.append({**about, "flips": flips, "undetermined": undetermined, "models": _models(settings, manifest)})
+    return found
+
+
+def _subjects_of(settings: Settings, manifest: Manifest) -> set[str]:
+    import pyarrow.parquet as pq
+
+    layout = LAYOUTS[manifest.kind][0]
+    columns = ["chosen_id", "rejected_id"] if layout == "preference" else ["submission"]
+    found: set[str] = set()
+    for file in manifest.files:
+        if file.layout == layout:
+            table = pq.read_table(folder(settings, manifest.name) / file.path, columns=columns)
+            found.update(*(table.column(name).to_pylist() for name in columns))
+    return found
+
+
+def _models(settings: Settings, manifest: Manifest) -> list[str]:
+    from infra.runs import said
+
+    return [
+        event.subject
+        for event in said(settings)
+        if isinstance(event.data, TrainingFinished) and event.data.snapshot_digest == manifest.content_digest
+    ]
+
+
+# --- kept --------------------------------------------------------------------------------------
+
+
+def _digest(said: Json) -> str:
+    """SHA-256 over all that a preview says: policy, scope, window, code version and result."""
+    return sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _key(request: Request, about: Asked, manifests: list[Manifest]) -> str:
+    shown = {"flips": request.flips, "price": request.price_per_vote, "snapshots": [one.content_digest for one in manifests]}
+    return sha256(orjson.dumps(_scope(request, about) | shown, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _kept(home: Path, key: str) -> Json | None:
+    try:
+        digest = (home / f"{key}.key").read_text()
+        said: Json = orjson.loads((home / f"{digest}.json").read_bytes())
+        return said
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return None
+
+
+def _keep(home: Path, key: str, said: Json) -> Path:
+    home.mkdir(parents=True, exist_ok=True)
+    path = home / f"{said['digest']}.json"
+    write_whole(path, orjson.dumps(said, option=orjson.OPT_INDENT_2))
+    write_whole(home / f"{key}.key", str(said["digest"]).encode())
+    return path
+
+
+__all__ = ["Pace", "Preview", "Request", "asked", "matrix", "policy_digest", "preview"]
