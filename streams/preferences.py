@@ -94,7 +94,7 @@ def key_of(subject: str) -> str:
 
 def is_comparison(key: str) -> bool:
     """Whether the shared row under this key is a comparison's."""
-    return key.startswith(_KEY)
+    return key.startswith(KEY)
 
 
 def comparisons(state: AnyState, project: str | None = None) -> Iterator[tuple[str, Comparison]]:

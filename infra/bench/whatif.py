@@ -48,7 +48,7 @@ def load(events: int, subjects: int, seed: int) -> Iterator[Line]:
 def _about(line: Line, chance: random.Random, number: int) -> Iterator[Line]:
     if chance.randrange(ANALYSED) == 0:
         embedding = b64encode(bytes(chance.randrange(256) for _ in range(EMBEDDING_DIMENSIONS))).decode()
-        about = {"model": "bench", "language": "en", "characters": 80, "words": 16}
+        about: dict[str, Any] = {"model": "bench", "language": "en", "characters": 80, "words": 16}
         yield _line(line, number, SubmissionAnalysed(revision=1, embedding=embedding, **about))
     if chance.randrange(GOLDEN) == 0:
         label = "good" if chance.random() < 0.7 else "bad"

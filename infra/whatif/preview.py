@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from agents.settings import WorkerOptions
+from infra.code import code_version
 from infra.errors import AssayError, Exit
 from infra.history.kafka import KafkaHistory
 from infra.history.source import History
@@ -17,7 +18,7 @@ from infra.kafka.reading import ends, live_states
 from infra.processes import write_whole
 from infra.settings import Settings
 from infra.settling import committed_by
-from infra.snapshots import code_version, folder, load_all
+from infra.snapshots import folder, load_all
 from infra.tuning import book
 from infra.whatif.replaying import Control, Found, Job, Pace, Replay, Window
 from infra.wiring import bootstrap
