@@ -244,12 +244,12 @@ def flagged(error: float, limit_permille: int, minimum: int, horizon: int = HORI
     flagged stays so.
     """
     import numpy as np
-    from scipy.stats import binom
+    from scipy.stats import binom  # pyright: ignore[reportMissingTypeStubs]
 
     if minimum > horizon:
         return 0.0
     free = np.zeros(horizon + 2)
-    free[: minimum + 1] = binom.pmf(np.arange(minimum + 1), minimum, error)
+    free[: minimum + 1] = binom.pmf(np.arange(minimum + 1), minimum, error)  # pyright: ignore[reportUnknownMemberType]
     caught = 0.0
     for total in range(minimum, horizon + 1):
         if total > minimum:
