@@ -62,12 +62,12 @@ def _object(schema: Schema, defs: dict[str, Schema]) -> st.SearchStrategy[Schema
 
 def _array(schema: Schema, defs: dict[str, Schema]) -> st.SearchStrategy[Any]:
     items = schema["items"]
-    # A policy names no label twice.
+    # A policy names no label and no criterion twice.
     return st.lists(
         _value(items, defs),
         min_size=schema.get("minItems", 0),
         max_size=min(schema["maxItems"], _MOST),
-        unique="pattern" in items,
+        unique=items.get("type") == "string",
     )
 
 
