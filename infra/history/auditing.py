@@ -25,7 +25,7 @@ from infra.processes import write_whole
 from streams.projection import CONTROL_KEY, AnyProjection, row_bytes, topic_of
 
 #: Records folded between two pauses, in which others get the processor, and rows are packed again.
-STEP = 20_000
+STEP = 100_000
 LOOK = "look.json"
 
 

@@ -30,6 +30,8 @@ ROWS = pa.schema([("key", pa.string()), ("row", pa.binary())])
 CHANGES = pa.schema([("offset", pa.int64()), ("cell", pa.dictionary(pa.int32(), pa.string())), ("change", pa.int64())])
 #: Rows that have to be decoded to get at one.
 GROUP_ROWS = 2_048
+#: Decoded groups of a file that are kept.
+GROUPS = 64
 
 
 class Image(Frozen):
@@ -216,6 +218,8 @@ class ImageFile:
                 table = self._file.read_row_group(number)
             except OSError as error:
                 raise damaged(self.path, error) from error
+            if len(self._groups) == GROUPS:
+                del self._groups[next(iter(self._groups))]
             self._groups[number] = tuple(table[name].combine_chunks() for name in ROWS.names)
         return self._groups[number]
 
