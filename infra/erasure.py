@@ -153,8 +153,9 @@ class Erased:
 
     author: str
     state: str
-    event: str
-    time: str
+    #: None where nothing was done yet.
+    event: str | None
+    time: str | None
     submissions: int
     edited_submissions: int
     sealed_texts: int
@@ -195,7 +196,7 @@ def would_erase(settings: Settings, found: Survey) -> Erased:
     before = keys.erasure(found.author)
     state = "erased_before" if before is not None and before.done else "would_be_erased"
     count = len(keys.keys_of(found.author, found.written)) if before is None else 0
-    return _told(found, state, before or _new(found, None), count)
+    return _told(found, state, before, count)
 
 
 def erase(settings: Settings, found: Survey, reason: str | None) -> Erased:
@@ -257,12 +258,12 @@ async def _tell(brokers: str, event: AnyEvent, told_in: set[int]) -> None:
             publisher.add(place, made.subject.encode(), made.value, made.time_ms, headers)
 
 
-def _told(found: Survey, state: str, erasure: Erasure, count: int) -> Erased:
+def _told(found: Survey, state: str, erasure: Erasure | None, count: int) -> Erased:
     return Erased(
         author=found.author,
         state=state,
-        event=erasure.event,
-        time=erasure.time,
+        event=erasure.event if erasure else None,
+        time=erasure.time if erasure else None,
         submissions=len(found.written),
         edited_submissions=len(found.edited),
         sealed_texts=found.sealed["text"],

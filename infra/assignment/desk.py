@@ -58,6 +58,8 @@ class Desk:
         self.generation = 0
         self.state = Assignment(patience_ms)
         self.texts = Texts(keys)
+        #: Authors of whom the log says that they were erased.
+        self._erased: set[str] = set()
         self.ready = asyncio.Event()
         self.have = self.need = 0
         self._brokers = brokers
@@ -216,8 +218,7 @@ class Desk:
         if isinstance(record.event.data, e.SubmissionReceived | e.SubmissionEdited):
             self._keep_text(record.event.subject, record.event.data)
         elif isinstance(record.event.data, e.AuthorErased):
-            for name in self.texts.erased():
-                self.state.erase(name)
+            self._erase(record.event.data.author)
 
     def _read_assignment(self, record: Record) -> None:
         if isinstance(record.event.data, e.DeskOpened):
@@ -231,7 +232,24 @@ class Desk:
         revision = revision_of(data)
         if self.state.subjects[subject].revision == revision:
             self.texts.put(subject, revision, data.text, str(speaker(data)))
-            self.state.erase(subject, self.texts.is_erased(subject))
+            self.state.erase(subject, self._is_erased(subject))
+
+    def _erase(self, author: str) -> None:
+        self._erased.add(author)
+        self.texts.look()
+        for name in self.texts:
+            if self._is_erased(name):
+                self.state.erase(name)
+
+    def _is_erased(self, subject: str) -> bool:
+        """By the key store, or by the log alone: an old key store that was brought back opens what the log says is erased."""
+        row = self.state.subjects[subject]
+        return self.texts.is_erased(subject) or row.writer in self._erased or row.editor in self._erased
+
+    def text(self, subject: str) -> str | None:
+        """What people are shown: "" for a submission that never came, None for one that was erased."""
+        row = self.state.subjects.get(subject)
+        return None if row is not None and row.erased else self.texts.get(subject)
 
     def _close_what_is_over(self) -> None:
         for lease, reason in self.state.endings():

@@ -105,7 +105,7 @@ def _told(desk: Desk, lease: Lease) -> dict[str, Any]:
     row = desk.state.subjects[lease.subject]
     task = "edit" if lease.serves == "edit" else "compare" if row.kind == COMPARISON else "judge"
     policy = desk.state.policy(lease.project)
-    text = desk.texts.get(lease.subject)
+    text = desk.text(lease.subject)
     return {
         "lease": lease.id,
         "until": datetime.fromtimestamp(lease.until_ms / 1_000, UTC),
@@ -131,7 +131,7 @@ def _conversation(desk: Desk, row: Subject) -> list[dict[str, Any]]:
     name = row.prompt
     while name is not None and len(turns) < MOST_TURNS:
         before = desk.state.subjects.get(name)
-        text = desk.texts.get(name)
+        text = desk.text(name)
         turns.append({"subject": name, "kind": before.kind if before else "prompt", "text": text or "", "erased": text is None})
         name = before.prompt if before else None
     return turns[::-1]
@@ -140,5 +140,5 @@ def _conversation(desk: Desk, row: Subject) -> list[dict[str, Any]]:
 def _side(desk: Desk, name: str) -> dict[str, Any] | None:
     if not name:
         return None
-    text = desk.texts.get(name)
+    text = desk.text(name)
     return {"subject": name, "text": text or "", "erased": text is None}

@@ -3,6 +3,7 @@ places only. What is sealed stays sealed until it is asked for."""
 
 import os
 import tempfile
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from agents.keys import KeyStore, TextReader
@@ -46,10 +47,12 @@ class Texts:
         place = self._places[name]
         return self._reader.is_erased(place.key, place.by)
 
-    def erased(self) -> list[str]:
-        """The submissions whose text nobody can read any more, as of now."""
+    def look(self) -> None:
+        """See now which keys were destroyed."""
         self._reader.keys.look()
-        return [name for name in self._places if self.is_erased(name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
 
     def close(self) -> None:
         self._file.close()

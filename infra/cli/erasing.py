@@ -113,7 +113,7 @@ def _render(said: dict[str, Any], looked: Scan | None) -> RenderableType:
         ("keys", f"{said['keys_destroyed']:,} {'would be ' if said['dry_run'] else ''}destroyed"),
         ("snapshots", ", ".join(one["snapshot"] for one in said["snapshots"]) or "none holds a text"),
         ("runs", ", ".join(said["runs"]) or "none learnt from one"),
-        ("event", said["event"]),
+        ("event", said["event"] or "none yet"),
     ]
     parts: list[RenderableType] = [table(("", ""), rows)]
     if said["plain_left"]:

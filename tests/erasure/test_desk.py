@@ -60,6 +60,16 @@ async def test_what_was_erased_is_taken_back_and_handed_to_nobody(log: World) ->
         assert [lease["subject"] for lease in others["leases"]] == ["s-2"]
 
 
+async def test_an_old_key_store_brings_nothing_back(log: World) -> None:
+    """The log says that it was erased."""
+    await log.tell(sealed(log.keys, "s-1", "Hers.", "wendy"), sealed(log.keys, "s-2", "His.", "will"))
+    await log.tell(("wendy", e.AuthorErased(author="wendy")))
+    async with log.desk() as desk:
+        await desk.until(lambda state: state.subjects["s-1"].erased)
+        assert await desk.one("anna", count=5) == "s-2"
+        assert (desk.desk.text("s-1"), desk.desk.text("s-2"), desk.desk.text("s-3")) == (None, "His.", "")
+
+
 async def test_a_desk_that_starts_later_knows_as_much(log: World) -> None:
     await log.tell(sealed(log.keys, "s-1", "Hers.", "wendy"), sealed(log.keys, "s-2", "His.", "will"))
     await log.tell(erase(log.keys, "wendy"))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from agents.keys import KeyStore
+from agents.keys import Erasure, KeyStore
 from agents.settings import WorkerOptions
+from infra import erasure
 from infra.clickhouse import migrate
 from infra.clickhouse.engine import open_store
 from infra.clickhouse.reconcile import reconcile
 from infra.clickhouse.sink import Limits, Sink
 from infra.importing.publish import publish
+from infra.kafka.reading import ends, records
 from infra.scanning import scan
 from infra.settings import Settings
 from infra.settling import settled
 from schemas import events as e
+from schemas.identity import event_id
 from schemas.words import Frozen
 from tests.agents.workers import worker
 from tests.erasure.conftest import PARTITIONS, Assay
-from tests.jobs.conversations import event, text, votes
+from tests.jobs.conversations import START, event, text, votes
 
 AGENTS = "review,annotators,diversity,analysis"
 Step = tuple[str, Frozen]
@@ -121,6 +125,8 @@ def test_an_author_is_erased_everywhere(assay: Assay, world: Settings, here: Pat
     assert assay("verify", "--json").json["holds"] is True
     sealed = assay("snapshot", "create", "before", "--json").json["manifest"]
     assert sealed["rows"] == 4
+    assert assay("archive").code == 0
+    assert list((world.data_dir / "archive").rglob("*.parquet"))
 
     # Until then texts stand in the snapshot and nowhere else.
     assert {place.split("/")[1] for place in found(world, GONE + KEPT)} == {"before"}
@@ -128,7 +134,8 @@ def test_an_author_is_erased_everywhere(assay: Assay, world: Settings, here: Pat
     would = assay("erase", "w-gone", "--dry-run", "--check", "--json")
     assert would.json["state"] == "would_be_erased"
     assert (would.json["submissions"], would.json["edited_submissions"], would.json["keys_destroyed"]) == (2, 1, 3)
-    assert found(world, GONE)
+    assert list(would.json["check"]["found"]) == [place for place in would.json["check"]["found"] if "before" in place]
+    assert would.json["check"]["found"]
 
     done = assay("erase", "w-gone", "--reason", "asked for it", "--check", "--json")
     assert done.code == 0
@@ -145,6 +152,7 @@ def test_an_author_is_erased_everywhere(assay: Assay, world: Settings, here: Pat
         "kept:a": (False, True, False),
     }
     assert characters(world)["one:a"] == len(GONE[0])
+    assert assay("archive").code == 0
     assert found(world, GONE) == {}
     assert assay("erase", "w-gone", "--check", "--texts", here / "texts.jsonl", "--json").code == 0
 
@@ -153,6 +161,8 @@ def test_an_author_is_erased_everywhere(assay: Assay, world: Settings, here: Pat
     after = assay("snapshot", "create", "after", "--json").json["manifest"]
     assert (after["rows"], after["left_out"]) == (1, {"erased": 3})
     assert {place.split("/")[1] for place in found(world, KEPT)} == {"after"}
+    rebuilt = assay("snapshot", "rebuild", "before", "--json")
+    assert (rebuilt.code, rebuilt.json["manifest"]["content_digest"]) == (0, after["content_digest"])
     again = assay("erase", "w-gone", "--json").json
     assert (again["state"], again["keys_destroyed"], [one["snapshot"] for one in again["snapshots"]]) == (
         "erased_before",
@@ -185,6 +195,32 @@ def test_what_was_never_sealed_is_said_loudly(assay: Assay, world: Settings) -> 
     assert (said.json["plain_left"], len(said.json["plain_places"]), said.json["check"]["holds"]) == (2, 2, False)
     assert [place for place in said.json["check"]["found"] if "assay.events.v1" in place]
     assert "2 texts or reasons were never sealed, and stay readable" in " ".join(assay("erase", "w-plain").out.split())
+
+
+@pytest.mark.parametrize("died", ["after the keys", "after the event"])
+def test_an_erasure_that_died_is_completed(assay: Assay, world: Settings, here: Path, died: str) -> None:
+    name = "w-" + died.rpartition(" ")[2]
+    (here / "events.jsonl").write_bytes(lines([text(f"{name}:q", words(name, 1), writer=name)], 900 + len(name)))
+    assert assay("ingest", here / "events.jsonl").code == 0
+    keys, survey = KeyStore(world.data_dir / "keys"), erasure.look(world, name)
+    if died == "after the event":
+        erasure.erase(world, survey, None)
+    else:
+        keys.destroy(Erasure(name, event_id(START, name), START.isoformat(), None, tuple(survey.written)))
+    assert assay("keys", "status", "--json").json["unfinished_erasures"] == [name]
+    states = [assay("erase", name, "--json").json["state"] for _ in range(2)]
+    assert states == ["completed", "erased_before"]
+    assert assay("keys", "status", "--json").json["unfinished_erasures"] == []
+    assert asyncio.run(told_of(world, name)) == dict.fromkeys(range(PARTITIONS), 1)
+
+
+async def told_of(world: Settings, name: str) -> Counter[int]:
+    """How often each partition says that this author was erased."""
+    found = Counter[int]()
+    for (topic, partition), end in (await ends(world.kafka.brokers or "", "assay.events.v1")).items():
+        async for record in records(world.kafka.brokers or "", topic, partition, end):
+            found[partition] += isinstance(record.event.data, e.AuthorErased) and record.event.subject == name
+    return found
 
 
 def test_a_restored_key_store_is_destroyed_again(assay: Assay, world: Settings, here: Path) -> None:

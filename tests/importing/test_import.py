@@ -59,7 +59,7 @@ async def test_a_file_of_before_a_new_version_adds_nothing(
 
 def _as_v1(one: Message) -> Message:
     event = orjson.loads(one.value)
-    event["type"] = type_ = one.type.replace(".v2", ".v1")
+    event["type"] = type_ = f"{one.type.rpartition('.')[0]}.v1"
     event["data"].pop("provenance", None)
     if "GoldenAnswerSet" in type_:
         verdict = {"good": "approved", "bad": "rejected"}[event["data"].pop("label")]
