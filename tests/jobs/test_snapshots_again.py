@@ -21,6 +21,7 @@ from infra.settings import Settings
 from infra.snapshot_copies import reproduce, successor
 from infra.snapshot_differences import compare
 from infra.snapshots import Request, Sealed
+from infra.training import checked
 from infra.wiring import settings
 from schemas.events import AuthorErased, GoldenAnswerSet, VoteCast
 from schemas.manifest import FORMATS, LAYOUTS, GivenPolicy, Manifest, SplitRule
@@ -281,6 +282,9 @@ def test_an_erased_author_taints_and_the_successor_is_without_their_texts(world:
     lineage.taint(world, "ann")
     assert snapshots.erased_in(world, "a") == {"ann": ["a0", "b3"]}
     assert lineage.tainted(world, "ann") == ["a", "pairs"]
+    with pytest.raises(AssayError, match="nothing may learn from it") as caught:
+        checked(world, "a", "test")
+    assert "assay snapshot rebuild a" in str(caught.value.hint)
     made = successor(world, "a")
     assert (made.manifest.name, made.manifest.successor_of, made.manifest.rows) == ("a.2", "a", 6)
     assert made.manifest.left_out == {"erased": 2}
