@@ -25,6 +25,8 @@ WAITING, WITHDRAWN, UNDETERMINED = "waiting", "withdrawn", "undetermined"
 #: What a subject may stand for, old; new it may be undetermined besides.
 STANDS = ("approved", "rejected", "escalated", WAITING)
 
+ANY: tuple[str, ...] = STANDS
+
 #: Subject id -> from which hour on a person's work would not exist.
 Restricted = Mapping[str, int]
 
@@ -148,6 +150,8 @@ def compared(
     """The proposal against what was (`ground`: from `base`); `counts_only` leaves out which texts and people it concerns."""
     found = Compared(votes_saved=variant.votes_saved)
     found.add(ground)
+    reached: dict[tuple[Any, ...], tuple[str, ...]] = {}
+    open_ended: Counter[tuple[str, tuple[str, ...]]] = Counter()
     for moved, row, own in differing(worlds, variant, restricted or {}):
         if not counts_only:
             found.moved.append(moved)
@@ -156,11 +160,17 @@ def compared(
         _golden(found, row, own, moved, rules)
         if moved.unknown:
             found.unknown[moved.unknown] += 1
-            open_ends = STANDS if variant.reweighed or moved.unknown != "votes" else possible(own, rules)
-            found.possible.update((moved.slice, new) for new in open_ends)
+            # Few sums are told apart, and many subjects have the same.
+            sums = (moved.slice, own.scores, own.live, own.verdict, own.weighed == rules.weighed)
+            ends = ANY if variant.reweighed or moved.unknown != "votes" else reached.get(sums)
+            if ends is None:
+                ends = reached[sums] = possible(own, rules)
+            open_ended[moved.slice, ends] += 1
             most = rules.policy.overlap_max - own.live
             found.needed_low += 1
             found.needed_high += max(1, most)
+    for (slice_, ends), count in open_ended.items():
+        found.possible.update(dict.fromkeys(((slice_, new) for new in ends), count))
     if not counts_only:
         found.judgements += variant.left
         for key, own in variant.rows.items():
@@ -173,7 +183,7 @@ def possible(own: Row, rules: Rules) -> tuple[str, ...]:
     """What an undetermined subject may come to, by no more than the votes that would be asked for, each of another person.
     Nothing is left out that the strongest voters of the project could bring about."""
     if own.verdict is not None or len(rules.labels) != 2 or own.weighed != rules.weighed:
-        return STANDS
+        return ANY
     sides = {"approved" if rules.approves[label] else "rejected" for label in (0, 1) if _reaches(own, rules, label)}
     return (*sorted(sides), "escalated", WAITING)
 
@@ -192,6 +202,8 @@ def _reaches(own: Row, rules: Rules, label: int) -> bool:
 
 
 def _golden(found: Compared, row: Row, own: Row, moved: Moved, rules: Rules) -> None:
+    if row.golden is None:
+        return
     old, new = _is_right(row, rules), "" if moved.unknown else _is_right(own, rules)
     found.golden.update({("after", new): 1} if new else {})
     found.golden.subtract({("after", old): 1} if old else {})

@@ -253,6 +253,7 @@ class Worlds:
         #: Votes of the window.
         self.votes = 0
         self._begun = False
+        self._near: dict[str, tuple[bool, list[tuple[Variant, int, Rules]]]] = {}
         self._kinds: dict[type, Callable[[Record, Any], ReviewStep]] = {
             **dict.fromkeys(HANDLERS, self._of_subject),
             **dict.fromkeys(preferences.HANDLERS, self._of_comparison),
@@ -314,21 +315,29 @@ class Worlds:
             return self._of_new(record, key)
         if type(data) not in _QUIET or row.floor or row.project != self.project:
             return self._slowly(record, key, row, data)
-        verdict, events, slice_ = row.verdict, row.events, row.slice
-        near = [variant.near(self.truth, slice_) for variant in self.variants]
-        if verdict is not None and any([one.lively for one in near]):
+        verdict, events = row.verdict, row.events
+        lively, nearness = self._near.get(row.slice) or self._nearness(row.slice)
+        if verdict is not None and lively:
             return self._slowly(record, key, row, data)
         before = row.label, row.because, row.reached, row.decided_under, row.credits, row.unsure_votes
         step = self.fold.apply(self.truth, record)
         counted = row.events != events
         self.votes += counted and type(data) is e.VoteCast and self.is_about(row)
-        for variant, one in zip(self.variants, near, strict=True):
+        parts = verdict is None and counted
+        for variant, distance_, rules in nearness:
             own = variant.state.rows.get(key)
             if own is not None:
                 self._follow(variant, record, own, row, verdict is None)
-            elif verdict is None and counted and one.distance and not agree(row, one.rules):
-                self._part(variant, record.offset, row, key, before, one.rules)
+            elif parts and distance_ and not agree(row, rules):
+                self._part(variant, record.offset, row, key, before, rules)
         return step
+
+    def _nearness(self, slice_: str) -> tuple[bool, list[tuple[Variant, int, Rules]]]:
+        """What a vote in this slice asks of every variant, and whether it may turn a verdict; until a control record comes."""
+        near = [(variant, variant.near(self.truth, slice_)) for variant in self.variants]
+        lively = any(one.lively for _, one in near)
+        found = self._near[slice_] = lively, [(variant, one.distance, one.rules) for variant, one in near]
+        return found
 
     def _of_new(self, record: Record, key: str) -> ReviewStep:
         """A subject's first event decides nothing, in any world."""
@@ -423,6 +432,7 @@ class Worlds:
             for one in (*said, *own):
                 if one.key in variant.rows:
                     variant.look(one.key, self.truth.rows[one.key])
+        self._near.clear()
         return step
 
     def _ahead(self, variant: Variant, data: Any, replaced: bool) -> list[str]:
