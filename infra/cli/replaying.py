@@ -11,14 +11,13 @@ from rich.console import Group, RenderableType
 
 from infra.cli.output import Json, emit, holds, plain, progress, table
 from infra.errors import AssayError, Exit
-from infra.verification import Derived, Verification
-from infra.verification import verify as verified
 from infra.wiring import bootstrap, settings
 from streams.catalogue import PROJECTION_BY_NAME, PROJECTIONS
 from streams.projection import AnyProjection
 
 if TYPE_CHECKING:
     from infra.history.choosing import At, Source
+    from infra.verification import Verification
 
 Names = Annotated[list[str] | None, Parameter(name="--projection", negative="", help="Only this one; may be repeated.")]
 From = Annotated[
@@ -181,7 +180,10 @@ def verify(*, projection: Names = None, json: Json = False) -> Exit:
     return holds(found.holds)
 
 
-async def _verify(brokers: str, projections: tuple[AnyProjection, ...], json: bool) -> Verification:
+async def _verify(brokers: str, projections: tuple[AnyProjection, ...], json: bool) -> "Verification":
+    from infra.verification import Verification
+    from infra.verification import verify as verified
+
     found = Verification()
     with progress(json) as bar:
         task = bar.add_task("verifying", total=None)
@@ -191,7 +193,7 @@ async def _verify(brokers: str, projections: tuple[AnyProjection, ...], json: bo
     return found
 
 
-def _as_json(found: Verification) -> dict[str, Any]:
+def _as_json(found: "Verification") -> dict[str, Any]:
     return {
         "holds": found.holds,
         "hash": found.hash,
@@ -200,7 +202,9 @@ def _as_json(found: Verification) -> dict[str, Any]:
     }
 
 
-def _render(found: Verification) -> RenderableType:
+def _render(found: "Verification") -> RenderableType:
+    from infra.verification import Derived
+
     def rows() -> list[Sequence[object]]:
         return [
             (c.projection, c.partition, c.position, c.behind, c.rows, c.live_hash[:16], c.replay_hash[:16], _yes(c.equal))

@@ -5,21 +5,21 @@ with every change of a number at its offset. They are disposable: without them t
 other code are never used, for other code may come to other states.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from infra.errors import AssayError, Exit
-from infra.history.archive import values_of
+from infra.history.archive import integers
 from infra.history.rows import LazyRows, Packed
 from infra.history.segments import MANIFEST, write_durably
 from schemas.words import Frozen
@@ -169,7 +169,7 @@ class ImageFile:
 
     def __init__(self, folder: Path, image: Image) -> None:
         self.image, self.path = image, folder / f"{image.stem}.rows.parquet"
-        self._groups: dict[int, tuple[pa.Array, pa.Array]] = {}
+        self._groups: dict[int, tuple[list[str], pa.Array]] = {}
 
     @cached_property
     def _file(self) -> pq.ParquetFile:
@@ -209,10 +209,10 @@ class ImageFile:
         if group < 0:
             return None
         keys, rows = self._group(group)
-        at = pc.index(keys, key).as_py()
-        return None if at < 0 else rows[at].as_py()
+        at = bisect_left(keys, key)
+        return rows[at].as_py() if at < len(keys) and keys[at] == key else None
 
-    def _group(self, number: int) -> tuple[pa.Array, pa.Array]:
+    def _group(self, number: int) -> tuple[list[str], pa.Array]:
         if number not in self._groups:
             try:
                 table = self._file.read_row_group(number)
@@ -220,7 +220,7 @@ class ImageFile:
                 raise damaged(self.path, error) from error
             if len(self._groups) == GROUPS:
                 del self._groups[next(iter(self._groups))]
-            self._groups[number] = tuple(table[name].combine_chunks() for name in ROWS.names)
+            self._groups[number] = table["key"].to_pylist(), table["row"].combine_chunks()
         return self._groups[number]
 
 
@@ -289,9 +289,8 @@ def counts_at(folder: Path, chain: Chain, end: int) -> dict[Cell, int]:
     if image is None:
         raise AssertionError("whoever asks has looked at the chain's end")
     table, counts = counts_file(folder, image)
-    within = table.filter(pc.less(table["offset"], end))
-    for name, change in _sums(within):
-        counts[name] = counts.get(name, 0) + change
+    for cell, change in _sums(table, end):
+        counts[cell] = counts.get(cell, 0) + change
     return {cell: count for cell, count in counts.items() if count}
 
 
@@ -304,12 +303,16 @@ def counts_file(folder: Path, image: Image) -> tuple[pa.Table, dict[Cell, int]]:
         raise damaged(path, "no such file") from error
     if sha256(content).hexdigest() != image.counts_sha256:
         raise damaged(path, "its checksum is not that of the manifest")
-    table = pq.read_table(pa.BufferReader(content), read_dictionary=["cell"])
+    table = pq.ParquetFile(pa.BufferReader(content), read_dictionary=["cell"]).read()
     before = orjson.loads(table.schema.metadata[b"before"])
     return table.replace_schema_metadata(None).cast(CHANGES), {(a, b, c, d): count for a, b, c, d, count in before}
 
 
-def _sums(table: pa.Table) -> Iterator[tuple[Cell, int]]:
-    summed = table.group_by("cell").aggregate([("change", "sum")])
-    for name, change in zip(values_of(summed["cell"]), values_of(summed["change_sum"]), strict=True):
-        yield tuple(orjson.loads(name)), change
+def _sums(table: pa.Table, end: int) -> Iterator[tuple[Cell, int]]:
+    """The changes before this offset by cell."""
+    for batch in table.to_batches():
+        offsets, cells, changes = batch.columns
+        stop = int(np.searchsorted(integers(offsets), end))
+        sums = np.zeros(len(cells.dictionary), dtype=np.int64)
+        np.add.at(sums, integers(cells.indices)[:stop], integers(changes)[:stop])
+        yield from ((tuple(orjson.loads(cell.as_py())), int(count)) for cell, count in zip(cells.dictionary, sums, strict=True))

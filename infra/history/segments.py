@@ -231,7 +231,8 @@ def read(folder: Path, manifest: Manifest, segment: Segment, columns: Sequence[s
     content = _content(path)
     if sha256(content).hexdigest() != segment.sha256:
         raise damaged(*_why(path, content, manifest, segment))
-    return pq.read_table(pa.BufferReader(content), columns=None if columns is None else list(columns))
+    # Not `read_table`, which brings in pandas.
+    return pq.ParquetFile(pa.BufferReader(content)).read(columns=None if columns is None else list(columns))
 
 
 def _content(path: Path) -> Any:

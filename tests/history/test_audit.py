@@ -11,6 +11,8 @@ from infra.history.auditing import Audited, Metrics, audit
 from infra.history.kafka import KafkaHistory
 from infra.memory.broker import MemoryBroker
 from infra.memory.clients import serving
+from infra.settings import Audit, Kafka, Settings
+from infra.system import parts
 from infra.verification import replayed
 from schemas.topics import EVENTS
 from streams.catalogue import PROJECTIONS
@@ -108,3 +110,9 @@ async def test_metrics_tell_the_drift_and_name_nobody(brokers: str, tmp_path: Pa
     assert 'assay_audit_drift_rows{projection="annotators"} 0.0' in said
     assert 'assay_audit_position{partition="0",projection="review"} 99.0' in said
     assert key not in said
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_the_system_runs_it_where_the_setting_says_so(tmp_path: Path, enabled: bool) -> None:
+    own = Settings(data_dir=tmp_path, kafka=Kafka(brokers="127.0.0.1:1"), audit=Audit(enabled=enabled))
+    assert [part.name for part in parts(own)].count("audit") == enabled
