@@ -23,10 +23,10 @@ def given_policies(log: History, said: str, projects: tuple[str, ...]) -> dict[s
 
 
 def _from_file(path: Path) -> Policy:
-    """TOML: thresholds by name, alone or under `[thresholds]`."""
+    """TOML: thresholds by name, alone or under `[thresholds]` or `[policy]`; those that are not named have their defaults."""
     try:
         read = tomllib.loads(path.read_text("utf-8"))
-        return Policy.model_validate(read.get("thresholds", read), strict=False)
+        return Policy.model_validate(read.get("policy", read.get("thresholds", read)), strict=False)
     except FileNotFoundError as error:
         hint = "name a TOML file of thresholds, or a version that `assay policy log` shows"
         raise AssayError("no such policy file", where=path, hint=hint) from error

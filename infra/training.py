@@ -101,6 +101,13 @@ def checked(settings: Settings, snapshot: str, recipe: str) -> tuple[Recipe, Man
     if recipe not in RECIPES:
         raise AssayError("no such recipe", got=recipe, hint=f"there are: {', '.join(RECIPES)}")
     manifest = snapshots.load(settings, snapshot)
+    if erased := snapshots.erased_in(settings, snapshot):
+        raise AssayError(
+            "the snapshot held texts of authors who were erased, and nothing may learn from it",
+            where=snapshots.folder(settings, snapshot),
+            got=f"{len({row for rows in erased.values() for row in rows})} rows",
+            hint=f"`assay snapshot rebuild {snapshot}` makes its successor without them",
+        )
     for split, rows in manifest.splits.items():
         if not rows or manifest.kind != "completion":
             raise AssayError(

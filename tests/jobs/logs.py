@@ -44,6 +44,12 @@ def append(world: Settings, steps: Steps, start: int = 0) -> None:
     asyncio.run(_append(world, EVENTS.name, placed))
 
 
+def propose(world: Settings, proposed: Iterable[AnyEvent]) -> None:
+    """Policies, on their own topic."""
+    placed = [(partition_of(event.subject, world.kafka.partitions), event.subject, encode(event)) for event in proposed]
+    asyncio.run(_append(world, POLICIES.name, placed))
+
+
 def say(world: Settings, said: Iterable[AnyEvent]) -> None:
     """What runs did."""
     placed = [(partition_of(event.subject, world.kafka.partitions), event.subject, encode(event)) for event in said]

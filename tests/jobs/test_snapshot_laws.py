@@ -1,6 +1,7 @@
 """Laws of snapshots over histories: what a digest may depend on, how splits hold, and that reasons are true."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -241,3 +242,28 @@ def test_a_policy_turns_what_waited() -> None:
 def test_choices_turn_a_pair() -> None:
     turned = [("c0", PreferenceCast(annotator=f"v-{at}", choice="right")) for at in (0, 1)]
     assert one_reason([policy(3, 1), *turned], "c0", "preference") == ("changed", "choices", "c0")
+
+
+@FEW
+@given(later(), later(100), st.integers(0, len(POLICIES) - 1), KINDS, RULES)
+def test_a_reason_is_the_last_step_that_changed_the_row(
+    early: Steps, late: Steps, number: int, kind: str, rule: SplitRule
+) -> None:
+    """From a snapshot of the recorded policies to a later one of a given policy and another split, each alone made again."""
+    early = [*beginning(), *early]
+    whole = [*early, *late]
+    plain, other = Request(kind=kind), Request(kind=kind, split=rule)  # type: ignore[arg-type]
+    given_one = {"*": InForce(0, POLICIES[number], NOWHERE)}
+    made = [watched(early), watched(whole), watched(whole, given_one)]
+    rows = [contents(built([desk], plain).dataset) for desk in made] + [contents(built([made[2]], other).dataset)]
+    steps = [Step("log", *rows[:2]), Step("policy", *rows[1:3]), Step("asked", *rows[2:])]
+    for one in differences(steps, world([made[0]]), world([made[1]])):
+        changed = [before.get(one.row) != after.get(one.row) for before, after in pairwise(rows)]
+        last = max(at for at, differs in enumerate(changed) if differs)
+        expected: tuple[set[str], ...] = (
+            {"edited", "withdrawn", "votes", "ruled", "policy", "regrouped", "choices"},
+            {"policy", "regrouped"},
+            {"asked"},
+        )
+        assert one.reason in expected[last]
+        assert one.place is None or last == 0

@@ -12,13 +12,16 @@ import pytest
 from infra import lineage, snapshots
 from infra.cli import run
 from infra.errors import AssayError
+from infra.given_policies import given_policies
 from infra.history.archive import ArchiveHistory
 from infra.history.archiving import archive
 from infra.history.kafka import KafkaHistory
+from infra.policies import policy_change
 from infra.settings import Settings
 from infra.snapshot_copies import reproduce, successor
 from infra.snapshot_differences import compare
 from infra.snapshots import Request, Sealed
+from infra.training import checked
 from infra.wiring import settings
 from schemas.events import AuthorErased, GoldenAnswerSet, VoteCast
 from schemas.manifest import FORMATS, LAYOUTS, GivenPolicy, Manifest, SplitRule
@@ -26,7 +29,7 @@ from schemas.policy import Policy
 from schemas.topics import EVENTS
 from tests.jobs.conversations import EVERYWHERE, START, approved, edit, text, votes
 from tests.jobs.histories import beginning
-from tests.jobs.logs import append, log_of
+from tests.jobs.logs import append, log_of, propose
 
 STEPS = beginning()
 STRICT = {"p": GivenPolicy(version=0, policy=Policy(overlap_min=3))}
@@ -81,6 +84,34 @@ def test_an_old_dataset_under_a_new_policy(world: Settings) -> None:
     assert found.given_policies["p"].policy.approve_confidence_permille == 940
     assert all(check.holds for check in snapshots.verify(world, "mild"))
     assert found.policy_digest != sealed(world, Request("plain")).manifest.policy_digest
+
+
+def test_a_version_of_the_log_decides_where_it_is_named(world: Settings) -> None:
+    """Whether it was applied or only proposed; of each project its own."""
+    change = policy_change(START, "p", 7, Policy(approve_confidence_permille=935), "ops", "try")
+    other = policy_change(START, "other", 7, Policy(overlap_min=4), "ops", "try")
+    propose(world, [change.proposed, *other])
+    log = snapshots.log_of(world)
+    assert given_policies(log, "7", ("p",)) == {"p": GivenPolicy(version=7, policy=Policy(approve_confidence_permille=935))}
+    assert {name: one.policy.overlap_min for name, one in given_policies(log, "7", ()).items()} == {"p": 2, "other": 4}
+    assert given_policies(log, "0", ("p",)) == {"p": GivenPolicy(version=0, policy=Policy())}
+    with pytest.raises(AssayError, match="no such policy in the log") as caught:
+        given_policies(log, "8", ("p",))
+    assert "known: 7" in str(caught.value)
+    found = sealed(world, Request("seven", projects=("p",), policies=given_policies(log, "7", ("p",)))).manifest
+    assert found.policy_versions == {"p": 7}
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [("overlap_min = 1", "that is no policy"), ("overlap_mim = 3", "overlap_mim"), ("overlap_min =", "is no TOML")],
+)
+def test_a_file_that_is_no_policy_is_refused_with_what_is_wrong(world: Settings, tmp_path: Path, written: str, said: str) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(written)
+    with pytest.raises(AssayError) as caught:
+        given_policies(snapshots.log_of(world), str(path), ())
+    assert said in str(caught.value)
 
 
 # --- elsewhere ---------------------------------------------------------------------------------
@@ -251,6 +282,9 @@ def test_an_erased_author_taints_and_the_successor_is_without_their_texts(world:
     lineage.taint(world, "ann")
     assert snapshots.erased_in(world, "a") == {"ann": ["a0", "b3"]}
     assert lineage.tainted(world, "ann") == ["a", "pairs"]
+    with pytest.raises(AssayError, match="nothing may learn from it") as caught:
+        checked(world, "a", "test")
+    assert "assay snapshot rebuild a" in str(caught.value.hint)
     made = successor(world, "a")
     assert (made.manifest.name, made.manifest.successor_of, made.manifest.rows) == ("a.2", "a", 6)
     assert made.manifest.left_out == {"erased": 2}
