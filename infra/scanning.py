@@ -5,9 +5,11 @@ asking the engine. Texts never leave this process: a server keeps the queries th
 """
 
 import contextlib
+import errno
 import gzip
 import json
 import mmap
+import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -65,7 +67,7 @@ class Needles:
                 for piece in (spelt[:PIECE_BYTES], spelt[middle : middle + PIECE_BYTES], spelt[-PIECE_BYTES:]):
                     self._pieces.setdefault(piece, number)
 
-    def within(self, content: bytes | mmap.mmap) -> set[int]:
+    def within(self, content: bytes) -> set[int]:
         """Numbers of the texts that stand in these bytes."""
         return {number for piece, number in self._pieces.items() if content.find(piece) >= 0}
 
@@ -104,14 +106,14 @@ def _scan_file(home: Path, path: Path, needles: Needles, result: Scan) -> None:
         result.found[place] = sorted(numbers)
 
 
-def _contents(path: Path) -> Iterator[bytes | mmap.mmap]:
+def _contents(path: Path) -> Iterator[bytes]:
     """The file as it is, then unpacked."""
-    if not path.stat().st_size:
-        return
-    with path.open("rb") as file, contextlib.closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as mapped:
-        # Kafka makes its indices 10 MiB long, nearly all of it zeros.
-        yield mapped[:].rstrip(b"\0") if mapped[-1] == 0 and len(mapped) <= CHUNK_BYTES else mapped
-        if path.suffix == ".log" and path.with_suffix(".index").exists():
+    with path.open("rb") as file:
+        for start, end in _extents(file.fileno()):
+            file.seek(start)
+            yield from _overlapping(lambda size, end=end: file.read(min(size, end - file.tell())))  # type: ignore[misc]
+    if path.suffix == ".log" and path.with_suffix(".index").exists() and path.stat().st_size:
+        with path.open("rb") as file, contextlib.closing(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) as mapped:
             yield from _segment(mapped)
     if path.suffix == ".parquet":
         yield from _parquet(path)
@@ -120,6 +122,20 @@ def _contents(path: Path) -> Iterator[bytes | mmap.mmap]:
             yield from _overlapping(packed.read)
     elif path.suffix == ".zst":
         yield bytes(cramjam.zstd.decompress(path.read_bytes()))
+
+
+def _extents(descriptor: int) -> Iterator[tuple[int, int]]:
+    """Where a file has bytes: Kafka makes its indices 10 MiB long, nearly all of it holes."""
+    end, size = 0, os.fstat(descriptor).st_size
+    while end < size:
+        try:
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+            end = os.lseek(descriptor, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # no file system that knows of holes
+                yield end, size
+            return
+        yield start, end
 
 
 def _overlapping(read: Callable[[int], bytes]) -> Iterator[bytes]:

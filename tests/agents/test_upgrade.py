@@ -118,15 +118,15 @@ class Consumed(NamedTuple):
 
 def test_the_analysis_agent_neither_skips_a_later_text() -> None:
     """A text that it skipped would be acknowledged, and never be analysed."""
-    v2 = next(value for _, type_, _, value in NEW if type_.endswith("Received.v2"))
-    assert [want.subject for want in wanted([Consumed(v2)])] == [orjson.loads(v2)["subject"]]
-    later: list[Any] = [Consumed(v2.replace(b"Received.v2", b"Received.v3"))]
-    with pytest.raises(WrittenByLater, match=r"analysis: assay\.events\.v1/0@7: SubmissionReceived v3 is newer than v2"):
+    known = next(value for _, type_, _, value in NEW if type_.endswith("Received.v3"))
+    assert [want.subject for want in wanted([Consumed(known)])] == [orjson.loads(known)["subject"]]
+    later: list[Any] = [Consumed(known.replace(b"Received.v3", b"Received.v4"))]
+    with pytest.raises(WrittenByLater, match=r"analysis: assay\.events\.v1/0@7: SubmissionReceived v4 is newer than v3"):
         wanted(later)
     assert wanted(later, too_new="quarantine") == []
 
 
 def test_the_analysis_agent_finds_a_text_wherever_its_type_stands_and_passes_over_what_is_none() -> None:
-    event = orjson.loads(next(value for _, type_, _, value in NEW if type_.endswith("Received.v2")))
+    event = orjson.loads(next(value for _, type_, _, value in NEW if type_.endswith("Received.v3")))
     data_first = orjson.dumps({"data": event.pop("data") | {"text": "x" * 5_000}} | event)
     assert [want.text for want in wanted([Consumed(None), Consumed(b"no json"), Consumed(data_first)])] == ["x" * 5_000]

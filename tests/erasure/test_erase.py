@@ -24,15 +24,14 @@ from infra.importing.publish import publish
 from infra.kafka.reading import ends, records
 from infra.scanning import scan
 from infra.settings import Settings
-from infra.settling import settled
+from infra.settling import Lag, settled
 from schemas import events as e
 from schemas.identity import event_id
 from schemas.words import Frozen
-from tests.agents.workers import worker
+from tests.agents.workers import FOLDS, worker
 from tests.erasure.conftest import PARTITIONS, Assay
 from tests.jobs.conversations import START, event, text, votes
 
-AGENTS = "review,annotators,diversity,analysis"
 Step = tuple[str, Frozen]
 
 
@@ -74,12 +73,20 @@ def lines(steps: Iterable[Step], start: int = 0) -> bytes:
 
 
 def folded(world: Settings) -> None:
-    """Let a worker fold and analyse the log, to its end."""
-    brokers, number = world.kafka.brokers or "", len(list(world.data_dir.glob("worker-*.log")))
-    told = {"ASSAY_DATA_DIR": str(world.data_dir), "ASSAY_WORKER__AGENTS": AGENTS, "ASSAY_WORKER__EMBEDDER": "hashing"}
-    with worker(brokers, world.data_dir, f"worker-{number}", **told) as running:
-        asyncio.run(settled(brokers, [WorkerOptions(agents=AGENTS)], lambda _: running.check()))
-        assert running.stop() == 0
+    """Let workers fold and analyse the log, to its end."""
+    brokers, number = world.kafka.brokers or "", len(list(world.data_dir.glob("folds-*.log")))
+    told = {"ASSAY_DATA_DIR": str(world.data_dir), "ASSAY_WORKER__EMBEDDER": "hashing"}
+    with (
+        worker(brokers, world.data_dir, f"folds-{number}", **told) as folds,
+        worker(brokers, world.data_dir, f"analysis-{number}", **told, ASSAY_WORKER__AGENTS="analysis") as analysis,
+    ):
+
+        def watch(_: list[Lag]) -> None:
+            folds.check()
+            analysis.check()
+
+        asyncio.run(settled(brokers, [FOLDS, WorkerOptions(agents="analysis")], watch))
+        assert (folds.stop(), analysis.stop()) == (0, 0)
 
 
 def stored(world: Settings) -> tuple[bool, list[Any]]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.snapshots import Built, Request, built_from, policy_digest
-from schemas.events import PreferenceCast, SubmissionRuled, SubmissionWithdrawn, VoteCast
+from schemas.events import PreferenceCast, SubmissionRuled, SubmissionWithdrawn, VoteCast, VoteRetracted
 from schemas.manifest import SplitRule
 from streams.dataset import Dataset, Desk, Wanted, chosen, content_digest
 from streams.differences import Difference, Step, WatchedDesk, World, contents, differences, world
@@ -267,3 +267,25 @@ def test_a_reason_is_the_last_step_that_changed_the_row(
         )
         assert one.reason in expected[last]
         assert one.place is None or last == 0
+
+
+def test_the_last_of_two_steps_is_the_reason() -> None:
+    """An answer to question 0 is edited in the log, and afterwards another split moves it."""
+    desks = [watched(beginning()), watched([*beginning(), edit("a0", "Better."), *votes("a0", revision=2)])]
+    plain, half = Request(), Request(split=SplitRule(test_percent=50))
+    rows = [
+        contents(built([desk], request).dataset) for desk, request in zip([*desks, desks[1]], (plain, plain, half), strict=True)
+    ]
+    steps = [Step("log", *rows[:2]), Step("asked", *rows[1:])]
+    found = {one.row: one for one in differences(steps, world([desks[0]]), world([desks[1]]))}
+    assert (found["a0"].reason, found["a0"].fields) == ("asked", ("revision", "split", "messages"))
+
+
+def test_the_record_that_is_named_is_the_one_that_turned_it() -> None:
+    """A retraction takes the approval away; the votes that come behind it only make a rejection of what was out already."""
+    retracted = [("a2", VoteRetracted(revision=1, voter=voter)) for voter in ("v-1", "v-2")]
+    late = [*retracted, *against("a2")]
+    found, _, _ = on_the_way(beginning(), late, "completion")
+    (one,) = found
+    assert one.place is not None
+    assert (one.reason, one.place.event, one.place.offset) == ("votes", "assay.VoteRetracted.v1", len(beginning()))
