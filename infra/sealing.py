@@ -9,13 +9,18 @@ from pathlib import Path
 from infra.processes import born
 
 
+def sweep(home: Path) -> None:
+    """Remove what processes left that were killed before their folder was whole."""
+    for left in home.glob(".*.part"):
+        if born(int(left.name.split(".")[1])) is None:
+            shutil.rmtree(left, ignore_errors=True)
+
+
 @contextmanager
 def unfinished(home: Path) -> Iterator[Path]:
     """A new folder in `home` to be renamed when it is whole; else it is removed, by the next caller at the latest."""
     home.mkdir(parents=True, exist_ok=True)
-    for left in home.glob(".*.part"):
-        if born(int(left.name.split(".")[1])) is None:
-            shutil.rmtree(left, ignore_errors=True)
+    sweep(home)
     part = home / f".{os.getpid()}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()

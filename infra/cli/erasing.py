@@ -15,6 +15,7 @@ from infra.erasure import Survey, Watch
 from infra.errors import AssayError, Exit
 from infra.lineage import holding
 from infra.scanning import Scan, scan
+from infra.sealing import sweep
 from infra.wiring import settings
 
 
@@ -55,6 +56,7 @@ def _copies(author: str, dry_run: bool) -> dict[str, Any]:
     """Snapshots that hold a text lose their data files; models that learnt from these are only named."""
     held = holding(settings(), author)
     if not dry_run:
+        sweep(settings().data_dir / "snapshots")
         for one in held:
             erasure.purge(settings(), author, one)
     snapshots = [{"snapshot": one.snapshot, "digest": one.digest, "rows": len(one.rows)} for one in held]

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import gzip
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -124,6 +126,13 @@ def found(world: Settings, texts: list[str]) -> dict[str, list[int]]:
     return looked.found
 
 
+def ended() -> int:
+    """The pid of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
 def test_an_author_is_erased_everywhere(assay: Assay, world: Settings, here: Path) -> None:
     (here / "events.jsonl").write_bytes(lines(STEPS))
     assert assay("ingest", here / "events.jsonl").code == 0
@@ -143,6 +152,11 @@ def test_an_author_is_erased_everywhere(assay: Assay, world: Settings, here: Pat
     assert (would.json["submissions"], would.json["edited_submissions"], would.json["keys_destroyed"]) == (2, 1, 3)
     assert list(would.json["check"]["found"]) == [place for place in would.json["check"]["found"] if "before" in place]
     assert would.json["check"]["found"]
+
+    # Somebody was killed while a snapshot was being written.
+    left = world.data_dir / "snapshots" / f".{ended()}.part"
+    left.mkdir()
+    (left / "train.parquet").write_text(GONE[0])
 
     done = assay("erase", "w-gone", "--reason", "asked for it", "--check", "--json")
     assert done.code == 0
