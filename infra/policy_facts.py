@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from infra.errors import AssayError
-from infra.kafka.reading import ends, live_states, records
+from infra.kafka.reading import ends, live_state, live_states, records
 from infra.tuning import Live
 from schemas.events import AnnotatorEnrolled, AnnotatorFlagged, AnyEvent, SnapshotSealed, TrainingFinished
 from schemas.identity import unix_milliseconds
@@ -71,7 +71,7 @@ async def consequences(brokers: str, page: Page, undo: AnyEvent) -> Json:
     """Verdicts that flip, folded from the live state with the undoing behind it; and what it cannot take back."""
     flips, votes = Counter[str](), 0
     for (_, partition), end in sorted((await ends(brokers, EVENTS.name)).items()):
-        state = await _state_of(brokers, partition)
+        state = await _state_at(brokers, partition, end)
         began = state.control.policies.of((page.data.project, page.data.slice or "")).began(page.data.version)
         rows = _in_scope(state, page.data.project, page.data.slice)
         if began is not None:
@@ -85,10 +85,12 @@ async def consequences(brokers: str, page: Page, undo: AnyEvent) -> Json:
     return {"flips": dict(sorted(flips.items())), "cannot_undo": {**lost, "trained_on_them": trained}}
 
 
-async def _state_of(brokers: str, partition: int) -> ReviewState:
-    from infra.kafka.reading import live_state
-
-    return (await live_state(brokers, REVIEW, partition))[0]
+async def _state_at(brokers: str, partition: int, end: int) -> ReviewState:
+    """The live state with what came since its rows were written: the version to be undone may be a second old."""
+    state: ReviewState = (await live_state(brokers, REVIEW, partition))[0]
+    async for record in records(brokers, EVENTS.name, partition, end, state.position + 1):
+        state = REVIEW.apply(state, record).state
+    return state
 
 
 def flipped(state: ReviewState, record: Record) -> Counter[str]:

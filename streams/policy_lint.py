@@ -240,24 +240,14 @@ def _never_fires(case: Case) -> Iterator[Finding]:
 def flagged(error: float, limit_permille: int, minimum: int, horizon: int = HORIZON) -> float:
     """The chance that somebody who errs so often is flagged at any of so many decisions, one after another.
 
-    Exact: at the first count that may flag, errors are binomial; from there on each one adds a Bernoulli trial, and who was
-    flagged stays so.
+    Exact: errors are binomial until a count may flag; from there on who was flagged is taken out, decision by decision.
     """
-    import numpy as np
-    from scipy.stats import binom
-
-    if minimum > horizon:
-        return 0.0
-    free = np.zeros(horizon + 2)
-    free[: minimum + 1] = binom.pmf(np.arange(minimum + 1), minimum, error)
-    caught = 0.0
-    for total in range(minimum, horizon + 1):
-        if total > minimum:
-            free[1:] = free[1:] * (1 - error) + free[:-1] * error
-            free[0] *= 1 - error
+    free, caught = [1.0], 0.0
+    for total in range(1, horizon + 1):
+        free = [(1 - error) * here + error * below for here, below in zip([*free, 0.0], [0.0, *free], strict=True)]
         over = next((wrong for wrong in range(total + 1) if rate_holds(wrong, total, limit_permille, minimum)), total + 1)
-        caught += float(free[over:].sum())
-        free[over:] = 0
+        caught += sum(free[over:])
+        free[over:] = [0.0] * len(free[over:])
     return caught
 
 

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from infra.clickhouse.engine import Store
+from infra.policy_facts import actual
 from schemas import events as e
 from schemas import upcasts as u
 from schemas.policy import Policy
@@ -408,5 +409,20 @@ def test_the_policy_log_knows_slices_and_what_was_taken_back(store: Store, times
     whole, applied, undone = ask(store, "SELECT * FROM v_policy_log ORDER BY offset")
     assert (whole["slice"], whole["based_on"], whole["undoes"], whole["inherits"]) == ("", 0, None, False)
     assert (applied["slice"], applied["changed"]) == ("en/reviews/sentiment", ["overlap_min: 3 -> 4"])
-    assert (applied["redecide_since"], applied["undoes"]) == (since, None)
+    assert (applied["redecide_since"], applied["undoes"]) == (since.replace(tzinfo=None), None)
     assert (undone["changed"], undone["undoes"], undone["inherits"]) == (["overlap_min: 4 -> 3"], 2, True)
+
+
+def test_what_stood_some_hours_after_a_policy_and_now(store: Store) -> None:
+    log = Log()
+    received(log, "s1")
+    reached(log, "s1", "approved")
+    received(log, "s2")
+    reopened = e.VerdictReopened(origin=log.origin(EVENTS), project="p", revision=1, verdict="approved", reason="policy")
+    log.add(VERDICTS, "s1", reopened)
+    log.store(store)
+    client = store.client(store.database)
+    nothing = {"approved": 0, "rejected": 0, "escalated": 0, "waiting": 0}
+    found = actual(client, "p", None, START, START + timedelta(hours=4))
+    assert found == {"after_1_h": {**nothing, "approved": 1}, "now": {**nothing, "waiting": 2}}
+    assert actual(client, "p", "de/legal/rewriting", START, START + timedelta(hours=30))["after_24_h"] == nothing

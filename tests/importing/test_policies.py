@@ -1,17 +1,24 @@
 """Policies on a real broker: one version after another, each in every partition, once."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from httpx import ASGITransport, AsyncClient
 
 from agents.log_reading import read_range
 from agents.publishing import fact_headers
 from infra.errors import AssayError
+from infra.http.application import application
+from infra.http.policies import policy_routes
 from infra.importing.publish import message, publishing
 from infra.kafka.reading import ends
 from infra.policies import CONTROLLED, PolicyChange, history, in_force, policy_change, publish_policy, spread
+from infra.policy_facts import predicted
+from infra.tuning import Live
 from schemas.policy import THRESHOLDS, Policy, Threshold
 from schemas.topics import POLICIES
 from tests.importing.conftest import PARTITIONS, Assay
@@ -77,21 +84,20 @@ def test_apply_show_log(assay: Assay, project: str) -> None:
     assert said.code == 0, said.err
     assert said.json == {
         "project": project,
+        "slice": None,
         "dry_run": False,
         "changed": {"overlap_min": [2, 3]},
         "version": 1,
+        "based_on": 0,
+        "preview": None,
+        "lint": [],
         "records": 2 + COPIES,
     }
     more = ("policy", "apply", "--project", project, "--set", "overlap_max=9", "--reason", "[bold]more[/bold]", "--by", "ana")
     assert assay(*more, "--dry-run", "--json").json["records"] == 0
     assert assay(*more).out.startswith(f"{project}: version 2")
-    assert assay(*more, "--json").json == {
-        "project": project,
-        "dry_run": False,
-        "changed": {},
-        "version": 2,
-        "records": 0,
-    }
+    again = assay(*more, "--json").json
+    assert (again["changed"], again["version"], again["records"]) == ({}, 2, 0)
     (shown,) = assay("policy", "show", "--project", project, "--json").json
     assert shown == {"project": project, "version": 2, "policy": Policy(overlap_min=3, overlap_max=9).model_dump(mode="json")}
     log = assay("policy", "log", "--project", project, "--json").json
@@ -168,3 +174,119 @@ def test_mistakes_are_one_line(assay: Assay, arguments: tuple[str, ...], said: s
     found = assay("policy", "apply", *arguments)
     assert (found.code, found.out, found.err.count("\n")) == (2, "", 1)
     assert said in found.err
+
+
+# --- scopes, files, conflicts ------------------------------------------------------------------
+
+SLICE = "en/reviews/sentiment"
+
+
+def test_a_slice_has_its_own_and_goes_back_to_its_projects(assay: Assay, project: str) -> None:
+    about = ("--project", project, "--reason", "a test", "--json")
+    assert assay("policy", "apply", *about, "--set", "overlap_max=6").json["version"] == 1
+    own = assay("policy", "apply", *about, "--slice", SLICE, "--set", "overlap_min=3", "--redecide-since", "2026-03-01").json
+    assert (own["version"], own["based_on"], own["changed"]) == (2, 1, {"overlap_min": [2, 3]})
+    whole, sliced = assay("policy", "show", "--project", project, "--json").json
+    assert (whole["version"], whole["policy"]["overlap_min"]) == (1, 2)
+    assert (sliced["slice"], sliced["version"], sliced["policy"]["overlap_max"]) == (SLICE, 2, 6)
+    warned = assay("policy", "lint", "--project", project, "--set", "overlap_min=4", "--json")
+    assert (warned.code, [one["code"] for one in warned.json]) == (0, ["conflicting_scopes"])
+    undone = assay("policy", "undo", *about, "--slice", SLICE).json
+    assert (undone["version"], undone["undoes"], undone["inherits"], undone["flips"]) == (3, 2, True, {})
+    assert undone["cannot_undo"] == {"votes_cast_since": 0, "people_held_back": [], "snapshots": [], "trained_on_them": []}
+    (shown,) = assay("policy", "show", "--project", project, "--slice", SLICE, "--json").json
+    assert (shown["version"], shown["own"], shown["policy"]["overlap_min"]) == (1, False, 2)
+    log = assay("policy", "log", "--project", project, "--json").json
+    assert [(one["version"], one["slice"], one["undoes"], one["redecide_since"]) for one in log] == [
+        (1, None, None, None),
+        (2, SLICE, None, "2026-03-01T00:00:00Z"),
+        (3, SLICE, 2, None),
+    ]
+    assert "undoes 2" in assay("policy", "log", "--project", project).out
+
+
+def test_a_printed_document_is_taken_back_and_compared(assay: Assay, project: str, tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(assay("policy", "show", "--project", project, "--toml").out)
+    assert assay("policy", "diff", file, "current", "--project", project).code == 0
+    file.write_text(file.read_text().replace("\noverlap_max = 5", "\noverlap_max = 7"))
+    compared = assay("policy", "diff", "current", file, "--project", project, "--json")
+    assert (compared.code, compared.json["changed"]) == (1, {"overlap_max": [5, 7]})
+    applied = assay("policy", "apply", "--file", file, "--reason", "by file", "--without-preview", "--json").json
+    assert (applied["project"], applied["version"], applied["changed"]) == (project, 1, {"overlap_max": [5, 7]})
+    assert assay("policy", "diff", "0", "1", "--project", project, "--json").json["changed"] == {"overlap_max": [5, 7]}
+    stale = assay("policy", "apply", "--file", file, "--set", "overlap_max=8", "--reason", "by file")
+    assert stale.code == 1, "the file says based_on = 0"
+    assert "version 1 decides there, and this was made from version 0" in stale.err
+    assert "overlap_max 5 -> 7" in stale.err
+    file.write_text("policy = [")
+    assert "this is no TOML" in assay("policy", "apply", "--file", file, "--reason", "x").err
+
+
+def test_an_error_of_the_linter_refuses_and_can_be_forced(assay: Assay, project: str) -> None:
+    command = ("policy", "apply", "--project", project, "--set", "control_share_permille=0", "--reason", "no time for controls")
+    assert assay("policy", "lint", "--project", project, "--set", "control_share_permille=0").code == 1
+    refused = assay(*command)
+    assert (refused.code, "no_control_tasks" in refused.err) == (2, True)
+    assert assay(*command, "--force-lint", "no_control_tasks", "--json").json["version"] == 1
+    (entry,) = assay("policy", "log", "--project", project, "--json").json
+    assert entry["reason"] == "no time for controls [lint forced: no_control_tasks]"
+
+
+def test_only_the_newest_is_undone_unless_the_later_go_too(assay: Assay, project: str) -> None:
+    about = ("--project", project, "--reason", "a test", "--json")
+    for overlap_max in (6, 7):
+        assay("policy", "apply", *about, "--set", f"overlap_max={overlap_max}")
+    assert "version 1 is not the newest there" in assay("policy", "undo", "1", *about).err
+    assert assay("policy", "undo", "1", *about, "--with-later", "--dry-run").json["changed"] == {"overlap_max": [7, 5]}
+    assert assay("policy", "undo", *about).json["changed"] == {"overlap_max": [7, 6]}
+    assert "no such version was applied" in assay("policy", "undo", "9", *about).err
+
+
+def test_the_log_puts_what_was_predicted_beside_what_is(assay: Assay, project: str, tmp_path: Path) -> None:
+    digest, ranges = "ab" * 32, {"before": 3, "low": 4, "high": 6}
+    (tmp_path / "previews").mkdir()
+    said = {"predicted": {"approved": ranges, "waiting": {"before": 1, "low": 0, "high": 0}}}
+    (tmp_path / "previews" / f"{digest}.json").write_text(json.dumps(said))
+    assert predicted(tmp_path, digest) == said["predicted"]
+    assert predicted(tmp_path, "cd" * 32) is None
+    applied = assay(
+        "policy", "apply", "--project", project, "--set", "overlap_max=6", "--reason", "looked at", "--preview", digest, "--json"
+    )
+    assert applied.json["preview"] == digest
+
+
+# --- over HTTP ---------------------------------------------------------------------------------
+
+
+async def test_policies_over_http(topics: str, project: str) -> None:
+    routes = policy_routes(topics, lambda project, slice_: Live(voters=3), "secret")
+    app = application([routes], lambda: {"state": "ready"})
+    operator = {"Authorization": "Bearer secret"}
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://desk/v1/policies") as client:
+        change = {"set": {"overlap_max": 3}, "reason": "fewer people", "based_on": 0}
+        anybody = await client.post(f"/{project}/apply", json=change)
+        assert (anybody.status_code, anybody.json()["code"]) == (403, "for_operators")
+        linted = (await client.post(f"/{project}/lint", json={"set": {"overlap_min": 4}})).json()
+        assert [one["code"] for one in linted] == ["overlap_over_voters"]
+        refused = await client.post(f"/{project}/apply", json={**change, "set": {"overlap_min": 4}}, headers=operator)
+        assert (refused.status_code, refused.json()["findings"][0]["code"]) == (422, "overlap_over_voters")
+        applied = await client.post(f"/{project}/apply", json=change, headers=operator)
+        assert (applied.status_code, applied.json()["version"], applied.json()["records"]) == (200, 1, 2 + COPIES)
+        conflict = await client.post(f"/{project}/apply", json={**change, "set": {"overlap_max": 2}}, headers=operator)
+        assert (conflict.status_code, conflict.headers["content-type"]) == (409, "application/problem+json")
+        assert (conflict.json()["version"], conflict.json()["changed"]) == (1, {"overlap_max": [5, 3]})
+        assert (await client.get(f"/{project}")).json()["policy"]["overlap_max"] == 3
+        assert project in {one["project"] for one in (await client.get("http://desk/v1/policies")).json()}
+        undone = await client.post(f"/{project}/undo", json={"reason": "it was too few"}, headers=operator)
+        assert (undone.status_code, undone.json()["undoes"], undone.json()["version"]) == (200, 1, 2)
+        assert [one["version"] for one in (await client.get(f"/{project}/log")).json()] == [1, 2]
+        nothing = await client.post(f"/{project}/apply", json={**change, "set": {"overlap": 1}, "based_on": 2}, headers=operator)
+        assert (nothing.status_code, nothing.json()["title"]) == (422, "no such threshold")
+
+
+async def test_without_a_token_nobody_writes(topics: str, project: str) -> None:
+    app = application([policy_routes(topics, lambda project, slice_: Live())], lambda: {"state": "ready"})
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://desk/v1/policies") as client:
+        body = {"reason": "any", "based_on": 0, "set": {"overlap_max": 6}}
+        assert (await client.post(f"/{project}/apply", json=body, headers={"Authorization": "Bearer "})).status_code == 403

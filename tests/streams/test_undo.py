@@ -87,7 +87,7 @@ def folded(history: Sequence[Numbered], partitions: int = 1) -> list[ReviewState
 OPENED: list[Action] = [*(("receive", subject, SLICES[0]) for subject in SUBJECTS[:2]), ("offer", "pair-1", "c-2")]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     before=happenings("rescope", most=40),
     between=happenings(*NOT_DONE_OVER),
@@ -116,7 +116,7 @@ def test_undo_leaves_the_state_of_a_history_without_the_policy(
         assert substance(found) == substance(expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     before=happenings("rescope"),
     between=happenings("rescope"),

@@ -144,7 +144,16 @@ class Crowd:
             "deadline_hours": chance.choice((0, 24)),
         }
         data = {"project": PROJECT, "version": self._policy, "policy": policy, "applied_by": "ops", "reason": "trying"}
-        return self._event("policy", PROJECT, "PolicyApplied", data, chance)
+        return self._event("policy", PROJECT, "PolicyApplied", data | self._scope(chance), chance)
+
+    def _scope(self, chance: Random) -> dict[str, Any]:
+        """Of the project or of a slice; from now on, deciding again, or taking an earlier version back."""
+        slice_ = chance.choice((None, None, SLICES[0]))
+        about: dict[str, Any] = {"based_on": max(0, self._policy - 1), **({"slice": slice_} if slice_ else {})}
+        if self._policy > 1 and chance.random() < 0.3:
+            return about | {"undoes": chance.randint(1, self._policy - 1), "inherits": slice_ is not None}
+        since = START + timedelta(hours=chance.randint(-5, 20))
+        return about | ({"redecide_since": since} if chance.random() < 0.4 else {})
 
     def weigh(self, chance: Random) -> Said:
         """New weights of some voters; where a version comes in parts, its last one is said like any other."""
