@@ -1,6 +1,7 @@
 """A preview: what a proposal would change, checked, counted, signed with a digest, and kept."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from hashlib import sha256
@@ -302,13 +303,13 @@ async def _flips(history: History, drawn: list[Flip], most: int) -> list[Json]:
 async def _text_at(history: History, flip: Flip) -> str | None:
     if flip.place < 0:
         return None
+    found: list[str | None] = [None]
+    # To its end, so that its consumer is closed.
     async for stretch in history.stretches(EVENTS.name, flip.partition, flip.place + 1, flip.place):
         for value in stretch.values:
-            try:
-                return getattr(decode(value or b"").data, "text", None)
-            except Undecodable:
-                return None
-    return None
+            with contextlib.suppress(Undecodable):
+                found.append(getattr(decode(value or b"").data, "text", None))
+    return found[-1]
 
 
 # --- slices ------------------------------------------------------------------------------------
