@@ -13,7 +13,8 @@ from infra import tuning
 from infra.cli.output import Json, emit, plain, progress, table
 from infra.cli.policies import File, Project, Set, Slice, asked
 from infra.errors import AssayError, Exit
-from infra.wiring import bootstrap, settings
+from infra.settings import Settings
+from infra.wiring import bootstrap, key_store, settings
 
 Since = Annotated[str | None, Parameter(help="Only history from here on: an offset, or a time in UTC; default: all of it.")]
 Price = Annotated[float, Parameter(validator=Number(gte=0), help="What a vote costs, in any currency.")]
@@ -57,10 +58,25 @@ def preview(
             bar.update(task, description=f"{what}: {pace.said(done)}", completed=done, total=total)
 
         found = previewed(own, request, watch)
-    emit({**found.said, "cached": found.cached, "path": None if found.path is None else str(found.path)}, json, _render)
+    told = _readable(found.said, own) | {"cached": found.cached, "path": None if found.path is None else str(found.path)}
+    emit(told, json, _render)
     if not found.said["control"]["holds"]:
         return Exit.FAILED
     return Exit.DIFFERS if found.said["differs"] else Exit.OK
+
+
+def _readable(said: Said, own: Settings) -> Said:
+    """The same with the texts of its flips opened, for whoever asks now: null where they were erased."""
+    from agents.keys import TextReader
+
+    if not said["control"]["holds"]:
+        return said
+    reader = TextReader(key_store(own))
+
+    def opened(one: Said) -> str | None:
+        return one["text"] and reader.read(one["subject"], one["revision"], one["text"], one["by"])
+
+    return said | {"flips": said["flips"] | {"shown": [one | {"text": opened(one)} for one in said["flips"]["shown"]]}}
 
 
 def _since(said: str | None) -> int | datetime | None:

@@ -23,7 +23,7 @@ from infra.snapshots import folder, load_all
 from infra.tuning import book
 from infra.whatif.replaying import Control, Found, Job, Pace, Replay, Window
 from infra.wiring import bootstrap
-from schemas.events import TrainingFinished
+from schemas.events import SubmissionEdited, SubmissionReceived, TrainingFinished
 from schemas.identity import unix_milliseconds
 from schemas.manifest import LAYOUTS, Manifest
 from schemas.policy import Policy
@@ -295,20 +295,32 @@ async def _flips(history: History, drawn: list[Flip], most: int) -> list[Json]:
     found: list[Json] = []
     texts = await asyncio.gather(*(_text_at(history, flip) for flip in drawn[:most]))
     for flip, text in zip(drawn[:most], texts, strict=True):
-        about = flip.moved._asdict()
-        found.append({**about, "text": text, "why_old": flip.why_old, "why_new": flip.why_new, "partition": flip.partition})
+        why = {"why_old": flip.why_old, "why_new": flip.why_new, "partition": flip.partition}
+        found.append({**flip.moved._asdict(), **text._asdict(), **why})
     return found
 
 
-async def _text_at(history: History, flip: Flip) -> str | None:
+class _Text(NamedTuple):
+    """A text as the log has it, sealed: previews are kept, and words are not to outlive their key there. With what opens it."""
+
+    text: str | None = None
+    revision: int = 0
+    by: str = ""
+
+
+async def _text_at(history: History, flip: Flip) -> _Text:
+    found = [_Text()]
     if flip.place < 0:
-        return None
-    found: list[str | None] = [None]
+        return found[0]
     # To its end, so that its consumer is closed.
     async for stretch in history.stretches(EVENTS.name, flip.partition, flip.place + 1, flip.place):
         for value in stretch.values:
             with contextlib.suppress(Undecodable):
-                found.append(getattr(decode(value or b"").data, "text", None))
+                data = decode(value or b"").data
+                if isinstance(data, SubmissionReceived):
+                    found.append(_Text(data.text, 1, data.writer))
+                elif isinstance(data, SubmissionEdited):
+                    found.append(_Text(data.text, data.revision, data.editor))
     return found[-1]
 
 
