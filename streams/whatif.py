@@ -389,6 +389,9 @@ class Worlds:
         if own.events == events:
             return
         key = record.event.subject
+        if verdict is None and own.verdict is not None and type(data) is e.VoteCast:
+            # The votes that were asked for here were cast all the same.
+            variant.starved.pop(key, None)
         if was_open and verdict is not None and type(data) is e.VoteCast and data.revision == own.revision:
             variant.votes_saved += 1
             if own.verdict != verdict:
