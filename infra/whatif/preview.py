@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from agents.log_reading import read_range
 from agents.settings import WorkerOptions
 from infra.errors import AssayError, Exit
 from infra.history.kafka import KafkaHistory
@@ -147,7 +148,7 @@ def preview(settings: Settings, request: Request, watch: Watch = lambda what, do
         held_back = {one.annotator: one.restricted_from for one in people if one.restricted_from is not None}
         if held_back:
             found = replay.found(held_back)
-    said = _said(settings, history, request, about, found, people, manifests)
+    said = _said(settings, request, about, found, people, manifests)
     said["digest"] = _digest(said)
     return Preview(said, _keep(home, key, said), False)
 
@@ -208,7 +209,6 @@ def _refused(request: Request, about: Asked, control: Control) -> Json:
 
 def _said(
     settings: Settings,
-    history: History,
     request: Request,
     about: Asked,
     found: Found,
@@ -228,7 +228,7 @@ def _said(
         "stands": stands,
         "matrix": matrix(one),
         "undetermined": {"subjects": one.undetermined, "because": dict(sorted(one.unknown.items()))},
-        "flips": {"total": moved, "shown": asyncio.run(_flips(history, found.flips, request.flips))},
+        "flips": {"total": moved, "shown": asyncio.run(_flips(bootstrap(settings), found.flips, request.flips))},
         "nothing_flips_because": None if differs else _nothing(about.before, request.policy, found),
         "votes": _votes(one, request.price_per_vote),
         "golden": {when: _golden(one, when) for when in ("before", "after")},
@@ -290,24 +290,25 @@ def _person(change: Change) -> Json:
     return {**change._asdict(), "low": round(rate.low, 4), "high": round(rate.high, 4)}
 
 
-async def _flips(history: History, drawn: list[Flip], most: int) -> list[Json]:
+async def _flips(brokers: str, drawn: list[Flip], most: int) -> list[Json]:
     found: list[Json] = []
-    texts = await asyncio.gather(*(_text_at(history, flip) for flip in drawn[:most]))
+    texts = await asyncio.gather(*(_text_at(brokers, flip) for flip in drawn[:most]))
     for flip, text in zip(drawn[:most], texts, strict=True):
         about = flip.moved._asdict()
         found.append({**about, "text": text, "why_old": flip.why_old, "why_new": flip.why_new, "partition": flip.partition})
     return found
 
 
-async def _text_at(history: History, flip: Flip) -> str | None:
+async def _text_at(brokers: str, flip: Flip) -> str | None:
     if flip.place < 0:
         return None
     found: list[str | None] = [None]
-    # To its end, so that its consumer is closed.
-    async for stretch in history.stretches(EVENTS.name, flip.partition, flip.place + 1, flip.place):
-        for value in stretch.values:
+    # One record, where a fetch has thousands; and to the end, so that its consumer is closed.
+    place = (EVENTS.name, flip.partition)
+    async for batch in read_range(brokers, place, flip.place, flip.place + 1, max_records=1):
+        for raw in batch:
             with contextlib.suppress(Undecodable):
-                found.append(getattr(decode(value or b"").data, "text", None))
+                found.append(getattr(decode(raw.value or b"").data, "text", None))
     return found[-1]
 
 
