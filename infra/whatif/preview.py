@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from agents.log_reading import read_range
 from agents.settings import WorkerOptions
 from infra.code import code_version
 from infra.errors import AssayError, Exit
@@ -148,7 +149,7 @@ def preview(settings: Settings, request: Request, watch: Watch = lambda what, do
         held_back = {one.annotator: one.restricted_from for one in people if one.restricted_from is not None}
         if held_back:
             found = replay.found(held_back)
-    said = _said(settings, history, request, about, found, people, manifests)
+    said = _said(settings, request, about, found, people, manifests)
     said["digest"] = _digest(said)
     return Preview(said, _keep(home, key, said), False)
 
@@ -209,7 +210,6 @@ def _refused(request: Request, about: Asked, control: Control) -> Json:
 
 def _said(
     settings: Settings,
-    history: History,
     request: Request,
     about: Asked,
     found: Found,
@@ -229,7 +229,7 @@ def _said(
         "stands": stands,
         "matrix": matrix(one),
         "undetermined": {"subjects": one.undetermined, "because": dict(sorted(one.unknown.items()))},
-        "flips": {"total": moved, "shown": asyncio.run(_flips(history, found.flips, request.flips))},
+        "flips": {"total": moved, "shown": asyncio.run(_flips(bootstrap(settings), found.flips, request.flips))},
         "nothing_flips_because": None if differs else _nothing(about.before, request.policy, found),
         "votes": _votes(one, request.price_per_vote),
         "golden": {when: _golden(one, when) for when in ("before", "after")},
@@ -291,9 +291,9 @@ def _person(change: Change) -> Json:
     return {**change._asdict(), "low": round(rate.low, 4), "high": round(rate.high, 4)}
 
 
-async def _flips(history: History, drawn: list[Flip], most: int) -> list[Json]:
+async def _flips(brokers: str, drawn: list[Flip], most: int) -> list[Json]:
     found: list[Json] = []
-    texts = await asyncio.gather(*(_text_at(history, flip) for flip in drawn[:most]))
+    texts = await asyncio.gather(*(_text_at(brokers, flip) for flip in drawn[:most]))
     for flip, text in zip(drawn[:most], texts, strict=True):
         why = {"why_old": flip.why_old, "why_new": flip.why_new, "partition": flip.partition}
         found.append({**flip.moved._asdict(), **text._asdict(), **why})
@@ -308,15 +308,16 @@ class _Text(NamedTuple):
     by: str = ""
 
 
-async def _text_at(history: History, flip: Flip) -> _Text:
+async def _text_at(brokers: str, flip: Flip) -> _Text:
     found = [_Text()]
     if flip.place < 0:
         return found[0]
-    # To its end, so that its consumer is closed.
-    async for stretch in history.stretches(EVENTS.name, flip.partition, flip.place + 1, flip.place):
-        for value in stretch.values:
+    # One record, where a fetch has thousands; and to the end, so that its consumer is closed.
+    place = (EVENTS.name, flip.partition)
+    async for batch in read_range(brokers, place, flip.place, flip.place + 1, max_records=1):
+        for raw in batch:
             with contextlib.suppress(Undecodable):
-                data = decode(value or b"").data
+                data = decode(raw.value or b"").data
                 if isinstance(data, SubmissionReceived):
                     found.append(_Text(data.text, 1, data.writer))
                 elif isinstance(data, SubmissionEdited):
