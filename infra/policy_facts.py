@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,8 +129,12 @@ def predicted(data_dir: Path, digest: str | None) -> Json | None:
     if digest is None or not path.exists():
         return None
     try:
-        said: Json = orjson.loads(path.read_bytes())["predicted"]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        whole: Json = orjson.loads(path.read_bytes())
+        said: Json = whole["predicted"]
+        signed = {name: value for name, value in whole.items() if name != "digest"}
+        if sha256(orjson.dumps(signed, option=orjson.OPT_SORT_KEYS)).hexdigest() != digest:
+            raise ValueError("it is not what was signed")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AssayError("a preview cannot be read", where=path, got=repr(error), hint="make it again") from None
     return said
 

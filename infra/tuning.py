@@ -110,11 +110,11 @@ def read_toml(path: Path) -> Document:
         return Document.model_validate(tomllib.loads(path.read_text("utf-8")))
     except OSError as error:
         raise AssayError("the policy file cannot be read", where=path, got=error.strerror) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise AssayError("this is no TOML", where=path, got=str(error)) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise AssayError("this is no policy", where=path, got=f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except (ValueError, RecursionError) as error:  # also numbers of over 4,300 digits, and brackets in brackets
+        raise AssayError("this is no TOML", where=path, got=str(error)) from None
 
 
 def changed(before: Policy, changes: Mapping[str, Any]) -> Policy:

@@ -9,7 +9,7 @@ from agents.clients import new_producer
 from agents.publishing import Publisher, delivered
 from infra.errors import AssayError, Exit
 from infra.history.archive import ArchiveHistory
-from infra.history.archiving import existing
+from infra.history.archiving import ARCHIVED, existing
 from infra.history.kafka import KafkaHistory
 from infra.history.segments import Manifest, place_of
 from infra.kafka import broker
@@ -26,6 +26,11 @@ def plan(settings: Settings, folder: Path) -> list[Manifest]:
     manifests = [manifest for _, manifest in sorted(existing(folder).items())]
     for manifest in manifests:
         _fits(manifest)
+    if missing := sorted({*ARCHIVED} - {one.topic for one in manifests}):
+        hint = (
+            "bring the folder back from a copy; `assay archive` adds what came with a later version, as long as the log is there"
+        )
+        raise AssayError("the archive lacks a topic", where=folder, got=", ".join(missing), hint=hint, exit_code=Exit.FAILED)
     counts = {topic: sum(one.topic == topic for one in manifests) for topic in {one.topic for one in manifests}}
     for topic, count in sorted(counts.items()):
         if count != settings.kafka.partitions:
@@ -70,7 +75,7 @@ def restore(settings: Settings, folder: Path, manifests: Sequence[Manifest], wat
     if settings.kafka.brokers:
         asyncio.run(_restore(settings.kafka.brokers, settings, folder, manifests, watch))
     else:
-        with broker.running(settings) as bootstrap:
+        with broker.running(settings) as bootstrap, broker.half_a_log(settings):
             asyncio.run(_restore(bootstrap, settings, folder, manifests, watch))
 
 

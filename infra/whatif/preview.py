@@ -426,10 +426,12 @@ def _key(request: Request, about: Asked, manifests: list[Manifest]) -> str:
 
 def _kept(home: Path, key: str) -> Json | None:
     try:
-        digest = (home / f"{key}.key").read_text()
+        digest = (home / f"{key}.key").read_bytes().decode("ascii")
         said: Json = orjson.loads((home / f"{digest}.json").read_bytes())
-        return said
-    except (FileNotFoundError, orjson.JSONDecodeError):
+        # What was damaged, or written by somebody else, is replayed again.
+        signed = {name: value for name, value in said.items() if name != "digest"}
+        return said if said["digest"] == digest == _digest(signed) else None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None
 
 
