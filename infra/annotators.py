@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from agents.log_reading import read_range
 from agents.publishing import Place, fact_headers, partition_of
 from infra.importing.publish import message, publishing
 from infra.kafka.reading import ends, live_states
+from infra.times import now
 from infra.verification import replayed
 from schemas.catalogue import TYPE_OF, enveloped
 from schemas.events import AnnotatorEnrolled, AnyEvent, LikenessMeasured, PaceMeasured
@@ -160,8 +160,7 @@ def _likeness(measured: Measured, pair: Pair, other: str, version: int) -> Liken
 
 
 def _event(subject: str, data: Frozen) -> AnyEvent:
-    now = datetime.now(UTC)
-    time = now.replace(microsecond=now.microsecond // 1_000 * 1_000)
+    time = now()
     id_ = event_id(time, SOURCE, TYPE_OF[type(data)], subject, data.model_dump_json())
     return enveloped(id_, SOURCE, subject, time, data)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
@@ -27,12 +27,6 @@ def run_event(run: str, data: BaseModel, time: datetime) -> AnyEvent:
     return EVENT.validate_python(
         {"id": event_id(time, type_, run), "type": type_, "source": SOURCE, "subject": run, "time": time, "data": data}
     )
-
-
-def now() -> datetime:
-    """The time in UTC, in whole milliseconds, as events carry it."""
-    time = datetime.now(UTC)
-    return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 def said(settings: Settings) -> list[AnyEvent]:

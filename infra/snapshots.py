@@ -22,9 +22,10 @@ from infra.errors import AssayError, Exit
 from infra.history.kafka import KafkaHistory
 from infra.history.source import History
 from infra.processes import write_whole
-from infra.runs import announce, now, run_event
+from infra.runs import announce, run_event
 from infra.sealing import unfinished
 from infra.settings import Settings
+from infra.times import now
 from infra.wiring import bootstrap, key_store
 from schemas.events import AnyEvent, AuthorErased, SnapshotSealed
 from schemas.identity import unix_milliseconds

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Group, RenderableType
 
-from infra import snapshots
+from infra import snapshots, times
 from infra.cli.output import DryRun, Json, emit, holds, note, progress, table
 from infra.errors import AssayError, Exit
 from infra.runs import announce
@@ -188,11 +188,10 @@ def _until(text: str | None) -> tuple[dict[str, int] | None, datetime | None]:
         return None, None
     try:
         if "=" not in text:
-            time = datetime.fromisoformat(text)
-            return None, time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+            return None, times.read(text)
         pairs = [pair.split("=") for pair in text.split(",")]
         return {f"{EVENTS.name}/{int(partition)}": int(offset) for partition, offset in pairs}, None
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         hint = "a time is written as 2026-03-01T12:00:00Z, and is UTC where it says nothing; offsets as 0=1200,1=1187"
         raise AssayError("--as-of is not understood", got=text, hint=hint) from error
 

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -15,6 +14,9 @@ from infra.cli.policies import File, Project, Set, Slice, asked
 from infra.errors import AssayError, Exit
 from infra.settings import Settings
 from infra.wiring import bootstrap, key_store, settings
+
+if TYPE_CHECKING:
+    from infra.history.choosing import At
 
 Since = Annotated[str | None, Parameter(help="Only history from here on: an offset, or a time in UTC; default: all of it.")]
 Price = Annotated[float, Parameter(validator=Number(gte=0), help="What a vote costs, in any currency.")]
@@ -49,7 +51,7 @@ def preview(
     own, wish = settings(), asked(file, set, project, slice_)
     before = asyncio.run(tuning.book(bootstrap(own))).deciding(wish.project, wish.slice).policy
     policy = tuning.changed(before, wish.set)
-    request = Request(wish.project, policy, wish.slice or "", _since(since), flips, price_per_vote, cache)
+    request = Request(wish.project, policy, wish.slice or "", _start(since), flips, price_per_vote, cache)
     with progress(json) as bar:
         task, paces = bar.add_task("previewing", total=None), dict[str, Pace]()
 
@@ -79,14 +81,10 @@ def _readable(said: Said, own: Settings) -> Said:
     return said | {"flips": said["flips"] | {"shown": [one | {"text": opened(one)} for one in said["flips"]["shown"]]}}
 
 
-def _since(said: str | None) -> int | datetime | None:
-    if said is None or said.isdecimal():
-        return None if said is None else int(said)
-    try:
-        time = datetime.fromisoformat(said.replace("Z", "+00:00"))
-    except ValueError:
-        raise AssayError("no offset and no time", got=said, hint="as in 120000 or 2026-01-31T08:00:00Z") from None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+def _start(since: str | None) -> "At":
+    from infra.history.choosing import At, bound
+
+    return At(offset=0) if since is None else bound(since)
 
 
 # --- a preview in words ------------------------------------------------------------------------
@@ -227,7 +225,7 @@ def sweep(
     wishes = [asked(None, [f"{name}={value}"], project, slice_) for value in values]
     first = wishes[0]
     before = asyncio.run(tuning.book(bootstrap(settings()))).deciding(first.project, first.slice).policy
-    request = Request(first.project, before, first.slice or "", _since(since), 0, price_per_vote)
+    request = Request(first.project, before, first.slice or "", _start(since), 0, price_per_vote)
     policies = [tuning.changed(before, wish.set) for wish in wishes]
     points = [Point(value, request._replace(policy=policy)) for value, policy in zip(values, policies, strict=True)]
     with progress(json) as bar:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from agents.log_reading import read_range
 from agents.settings import WorkerOptions
 from infra.code import code_version
 from infra.errors import AssayError, Exit
+from infra.history.choosing import At
 from infra.history.kafka import KafkaHistory
 from infra.history.source import History
 from infra.kafka.reading import ends, live_states
@@ -25,7 +25,6 @@ from infra.tuning import book
 from infra.whatif.replaying import Control, Found, Job, Pace, Replay, Window
 from infra.wiring import bootstrap
 from schemas.events import SubmissionEdited, SubmissionReceived, TrainingFinished
-from schemas.identity import unix_milliseconds
 from schemas.manifest import LAYOUTS, Manifest
 from schemas.policy import Policy
 from schemas.topics import EVENTS, VERDICTS
@@ -52,8 +51,7 @@ class Request(NamedTuple):
     project: str
     policy: Policy
     slice: str = ""
-    #: An offset, the same in every partition, or a time; None: all history.
-    since: int | datetime | None = None
+    since: At = At(offset=0)
     flips: int = 20
     price_per_vote: float = 0.0
     cache: bool = True
@@ -85,19 +83,16 @@ async def asked(settings: Settings, history: History, request: Request) -> Asked
     return Asked(now.policy, now.version, found.next_version(request.project), windows, behind)
 
 
-async def _windows(
-    settings: Settings, brokers: str, history: History, since: int | datetime | None
-) -> tuple[tuple[Window, ...], int]:
+async def _windows(settings: Settings, brokers: str, history: History, since: At) -> tuple[tuple[Window, ...], int]:
     found, behind = [], 0
     log_ends, handled = await history.ends(EVENTS.name), await _handled(settings, brokers)
     # After what is handled was asked for: the facts of all of it are on the log by now.
     said = await ends(brokers, VERDICTS.name)
-    for (topic, partition), log_end in sorted(log_ends.items()):
-        end = min(log_end, handled.get((topic, partition), 0))
+    for place, log_end in sorted(log_ends.items()):
+        end, partition = min(log_end, handled.get(place, 0)), place[1]
         behind += log_end - end
-        found.append(
-            Window(partition, await _start(history, partition, since, end), end, said.get((VERDICTS.name, partition), 0))
-        )
+        start = await since.offset_in(history, place, end)
+        found.append(Window(partition, start, end, said.get((VERDICTS.name, partition), 0)))
     return tuple(found), behind
 
 
@@ -108,12 +103,6 @@ async def _handled(settings: Settings, brokers: str) -> dict[tuple[str, int], in
         for place, offset in (await committed_by(brokers, group)).items():
             found[place] = max(offset, found.get(place, 0))
     return found
-
-
-async def _start(history: History, partition: int, since: int | datetime | None, end: int) -> int:
-    if isinstance(since, datetime):
-        return min(end, await history.offset_at(EVENTS.name, partition, unix_milliseconds(since)))
-    return min(end, since or 0)
 
 
 # --- the replay --------------------------------------------------------------------------------
