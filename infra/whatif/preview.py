@@ -11,6 +11,7 @@ import orjson
 
 from agents.log_reading import read_range
 from agents.settings import WorkerOptions
+from infra import lineage, runs
 from infra.code import code_version
 from infra.errors import AssayError, Exit
 from infra.history.choosing import At
@@ -20,12 +21,12 @@ from infra.kafka.reading import ends, live_states
 from infra.processes import write_whole
 from infra.settings import Settings
 from infra.settling import committed_by
-from infra.snapshots import folder, load_all
+from infra.snapshots import load_all
 from infra.tuning import book
-from infra.whatif.replaying import Control, Found, Job, Pace, Replay, Window
+from infra.whatif.replaying import Control, Found, Job, Replay, Window
 from infra.wiring import bootstrap
-from schemas.events import SubmissionEdited, SubmissionReceived, TrainingFinished
-from schemas.manifest import LAYOUTS, Manifest
+from schemas.events import AnyEvent, SubmissionEdited, SubmissionReceived, TrainingFinished
+from schemas.manifest import Manifest
 from schemas.policy import Policy
 from schemas.topics import EVENTS, VERDICTS
 from schemas.wire import Undecodable, decode
@@ -365,39 +366,21 @@ def _downstream(settings: Settings, manifests: list[Manifest], one: Compared) ->
     """Sealed snapshots with rows that would no longer be approved, or of which nobody can say; and the models tuned on them."""
     gone = {moved.subject for moved in one.moved if moved.old == "approved" and moved.new != UNDETERMINED}
     unknown = {moved.subject for moved in one.moved if moved.old == "approved" and moved.new == UNDETERMINED}
-    if not gone | unknown:
+    if not manifests or not gone | unknown:
         return []
-    found = []
+    found, said = [], runs.said(settings)
     for manifest in manifests:
-        subjects = _subjects_of(settings, manifest)
+        subjects = {name for _, ends in lineage.ids_of(settings, manifest) for name in ends}
         flips, undetermined = len(subjects & gone), len(subjects & unknown)
         if flips or undetermined:
+            models = [event.subject for event in said if _was_trained_on(event, manifest)]
             about = {"snapshot": manifest.name, "digest": manifest.content_digest, "rows": manifest.rows}
-            found.append({**about, "flips": flips, "undetermined": undetermined, "models": _models(settings, manifest)})
+            found.append({**about, "flips": flips, "undetermined": undetermined, "models": models})
     return found
 
 
-def _subjects_of(settings: Settings, manifest: Manifest) -> set[str]:
-    import pyarrow.parquet as pq
-
-    layout = LAYOUTS[manifest.kind][0]
-    columns = ["chosen_id", "rejected_id"] if layout == "preference" else ["submission"]
-    found: set[str] = set()
-    for file in manifest.files:
-        if file.layout == layout:
-            table = pq.read_table(folder(settings, manifest.name) / file.path, columns=columns)
-            found.update(*(table.column(name).to_pylist() for name in columns))
-    return found
-
-
-def _models(settings: Settings, manifest: Manifest) -> list[str]:
-    from infra.runs import said
-
-    return [
-        event.subject
-        for event in said(settings)
-        if isinstance(event.data, TrainingFinished) and event.data.snapshot_digest == manifest.content_digest
-    ]
+def _was_trained_on(event: AnyEvent, manifest: Manifest) -> bool:
+    return isinstance(event.data, TrainingFinished) and lineage.uses(event, manifest.content_digest)
 
 
 # --- kept --------------------------------------------------------------------------------------
@@ -428,6 +411,3 @@ def _keep(home: Path, key: str, said: Json) -> Path:
     write_whole(path, orjson.dumps(said, option=orjson.OPT_INDENT_2))
     write_whole(home / f"{key}.key", str(said["digest"]).encode())
     return path
-
-
-__all__ = ["Pace", "Preview", "Request", "asked", "matrix", "policy_digest", "preview"]
