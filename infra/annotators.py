@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, NamedTuple
 
 from agents.log_reading import read_range
-from agents.publishing import Place, fact_headers, partition_of
-from infra.importing.publish import message, publishing
+from agents.publishing import Place, partition_of
+from infra.importing.publish import message, publishing, put
 from infra.kafka.reading import ends, live_states
 from infra.times import now
 from infra.verification import replayed
@@ -189,4 +189,4 @@ async def _write(brokers: str, placed: Iterable[tuple[Place, AnyEvent]]) -> None
     async with publishing(brokers) as publisher:
         for place, event in placed:
             one = message(event)
-            publisher.add(place, one.subject.encode(), one.value, one.time_ms, fact_headers(one.id, one.type))
+            put(publisher, place, one)

@@ -18,7 +18,7 @@ from agents.log_reading import read_range
 from agents.publishing import Place
 from infra import snapshots
 from infra.errors import AssayError
-from infra.importing.publish import message, publishing
+from infra.importing.publish import message, publishing, put
 from infra.kafka.reading import ends
 from infra.lineage import Holding
 from infra.settings import Settings
@@ -254,8 +254,7 @@ async def _tell(brokers: str, event: AnyEvent, told_in: set[int]) -> None:
     made = message(event)
     async with publishing(brokers) as publisher:
         for place in places:
-            headers = [("ce_id", made.id.encode()), ("ce_type", made.type.encode())]
-            publisher.add(place, made.subject.encode(), made.value, made.time_ms, headers)
+            put(publisher, place, made)
 
 
 def _told(found: Survey, state: str, erasure: Erasure | None, count: int) -> Erased:
