@@ -25,8 +25,9 @@ async def read_range(
             records = (await consumer.getmany(partition, timeout_ms=500, max_records=max_records)).get(partition, [])
             # Not the last record's offset: behind it there may be markers, which are no records.
             start = await consumer.position(partition)
-            if records:
-                yield [record for record in records if record.offset < end]
+            # Behind the end others may have written since: then nothing is left of what was fetched.
+            if wanted := [record for record in records if record.offset < end]:
+                yield wanted
     finally:
         await consumer.stop()
 

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from agents.log_reading import read_range
-from agents.publishing import Place, fact_headers, partition_of
-from infra.importing.publish import message, publishing
+from agents.publishing import Place, partition_of
+from infra.importing.publish import message, publishing, put
 from infra.kafka.reading import ends, live_states
+from infra.times import now
 from infra.verification import replayed
 from schemas.catalogue import TYPE_OF, enveloped
 from schemas.events import AnnotatorEnrolled, AnyEvent, LikenessMeasured, PaceMeasured
@@ -160,8 +160,7 @@ def _likeness(measured: Measured, pair: Pair, other: str, version: int) -> Liken
 
 
 def _event(subject: str, data: Frozen) -> AnyEvent:
-    now = datetime.now(UTC)
-    time = now.replace(microsecond=now.microsecond // 1_000 * 1_000)
+    time = now()
     id_ = event_id(time, SOURCE, TYPE_OF[type(data)], subject, data.model_dump_json())
     return enveloped(id_, SOURCE, subject, time, data)
 
@@ -190,4 +189,4 @@ async def _write(brokers: str, placed: Iterable[tuple[Place, AnyEvent]]) -> None
     async with publishing(brokers) as publisher:
         for place, event in placed:
             one = message(event)
-            publisher.add(place, one.subject.encode(), one.value, one.time_ms, fact_headers(one.id, one.type))
+            put(publisher, place, one)

@@ -17,12 +17,12 @@ from agents.keys import Erasure, TextReader
 from agents.log_reading import read_range
 from agents.publishing import Place
 from infra import snapshots
-from infra.assignment.ledger import utc_now
 from infra.errors import AssayError
-from infra.importing.publish import message, publishing
+from infra.importing.publish import message, publishing, put
 from infra.kafka.reading import ends
 from infra.lineage import Holding
 from infra.settings import Settings
+from infra.times import now
 from infra.wiring import bootstrap, key_store
 from schemas import events as e
 from schemas.catalogue import enveloped
@@ -229,7 +229,7 @@ def complete(settings: Settings, author: str) -> None:
 
 
 def _new(found: Survey, reason: str | None) -> Erasure:
-    return Erasure(found.author, str(uuid_utils.uuid7()), utc_now().isoformat(), reason, tuple(sorted(found.written)))
+    return Erasure(found.author, str(uuid_utils.uuid7()), now().isoformat(), reason, tuple(sorted(found.written)))
 
 
 def _with_subjects(erasure: Erasure, found: Survey) -> Erasure:
@@ -254,8 +254,7 @@ async def _tell(brokers: str, event: AnyEvent, told_in: set[int]) -> None:
     made = message(event)
     async with publishing(brokers) as publisher:
         for place in places:
-            headers = [("ce_id", made.id.encode()), ("ce_type", made.type.encode())]
-            publisher.add(place, made.subject.encode(), made.value, made.time_ms, headers)
+            put(publisher, place, made)
 
 
 def _told(found: Survey, state: str, erasure: Erasure | None, count: int) -> Erased:

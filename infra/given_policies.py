@@ -1,13 +1,11 @@
 """Policies that decide in the place of the recorded ones: out of a file, or by their version in the log."""
 
 import asyncio
-import tomllib
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from infra.errors import AssayError
 from infra.history.source import History
+from infra.tuning import changed, read_toml
 from schemas.events import PolicyApplied, PolicyProposed
 from schemas.manifest import ANY, GivenPolicy
 from schemas.policy import Policy
@@ -18,24 +16,22 @@ def given_policies(log: History, said: str, projects: tuple[str, ...]) -> dict[s
     """By project, or by `*` where none is named. Raises AssayError for a file or a version that gives none."""
     if said.isdecimal():
         return asyncio.run(_of_version(log, int(said), projects))
-    given = GivenPolicy(version=0, policy=_from_file(Path(said)))
-    return dict.fromkeys(projects or (ANY,), given)
+    return _of_file(Path(said), projects)
 
 
-def _from_file(path: Path) -> Policy:
-    """TOML: thresholds by name, alone or under `[thresholds]` or `[policy]`; those that are not named have their defaults."""
-    try:
-        read = tomllib.loads(path.read_text("utf-8"))
-        return Policy.model_validate(read.get("policy", read.get("thresholds", read)), strict=False)
-    except FileNotFoundError as error:
+def _of_file(path: Path, projects: tuple[str, ...]) -> dict[str, GivenPolicy]:
+    """A document as `assay policy show --toml` prints it; thresholds that it does not name have their defaults."""
+    if not path.exists():
         hint = "name a TOML file of thresholds, or a version that `assay policy log` shows"
-        raise AssayError("no such policy file", where=path, hint=hint) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise AssayError("the policy file is no TOML", where=path, got=error, hint="write it as name = value") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        got = f"{'/'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
-        raise AssayError("that is no policy", where=path, got=got, hint="docs/events.md lists thresholds and ranges") from error
+        raise AssayError("no such policy file", where=path, hint=hint)
+    document = read_toml(path)
+    if document.slice is not None:
+        hint = "take `slice` out of the file: what is given decides in all of a project; --slice says which rows are wanted"
+        raise AssayError("a slice's policy cannot decide alone", where=path, got=document.slice, hint=hint)
+    if document.project is not None and projects and document.project not in projects:
+        raise AssayError("the policy is of another project", where=path, got=document.project, hint="name it with --project")
+    named = projects if document.project is None else (document.project,)
+    return dict.fromkeys(named or (ANY,), GivenPolicy(version=0, policy=changed(Policy(), document.policy)))
 
 
 async def _of_version(log: History, version: int, projects: tuple[str, ...]) -> dict[str, GivenPolicy]:

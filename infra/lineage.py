@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra import parquet, runs, snapshots
-from infra.kafka.reading import ends, records
+from infra.history.kafka import KafkaHistory
+from infra.kafka.reading import ends
 from infra.settings import Settings
 from infra.wiring import bootstrap
 from schemas.events import AnyEvent, EvaluationFinished, TrainingFinished
@@ -69,7 +70,7 @@ def written_in(settings: Settings) -> Authorship:
 async def _written_in(brokers: str) -> Authorship:
     written = Authorship()
     for (topic, partition), end in (await ends(brokers, EVENTS.name)).items():
-        async for record in records(brokers, topic, partition, end):
+        async for record in KafkaHistory(brokers).records(topic, partition, end):
             written.feed(record)
     return written
 

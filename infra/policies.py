@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from agents.log_reading import read_range
-from agents.publishing import Place, fact_headers, partition_of
+from agents.publishing import Place, partition_of
 from infra.errors import AssayError, Exit
+from infra.history.kafka import KafkaHistory
 from infra.importing.facts import first_version
-from infra.importing.publish import Message, message, publishing
-from infra.kafka.reading import ends, records
+from infra.importing.publish import Message, message, publishing, put
+from infra.kafka.reading import ends
 from schemas.catalogue import EVENT_TYPES, enveloped
 from schemas.events import AnyEvent, PolicyApplied, PolicyProposed
 from schemas.identity import event_id
@@ -60,7 +61,7 @@ async def history(brokers: str) -> list[AnyEvent]:
     """
     found: dict[tuple[str, str, int], AnyEvent] = {}
     for (topic, partition), end in (await ends(brokers, POLICIES.name)).items():
-        async for record in records(brokers, topic, partition, end):
+        async for record in KafkaHistory(brokers).records(topic, partition, end):
             data = record.event.data
             if isinstance(data, PolicyApplied | PolicyProposed):
                 found.setdefault((data.project, record.event.type, data.version), record.event)
@@ -136,4 +137,4 @@ _POLICY_TYPES = frozenset(type_.encode() for type_, entry in EVENT_TYPES.items()
 async def _write(brokers: str, messages: Iterable[tuple[Place, Message]]) -> None:
     async with publishing(brokers) as publisher:
         for place, one in messages:
-            publisher.add(place, one.subject.encode(), one.value, one.time_ms, fact_headers(one.id, one.type))
+            put(publisher, place, one)

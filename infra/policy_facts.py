@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from infra.errors import AssayError
-from infra.kafka.reading import ends, live_state, live_states, records
+from infra.history.kafka import KafkaHistory
+from infra.kafka.reading import ends, live_state, live_states
 from infra.tuning import Live
 from schemas.events import AnnotatorEnrolled, AnnotatorFlagged, AnyEvent, SnapshotSealed, TrainingFinished
 from schemas.identity import unix_milliseconds
@@ -61,7 +62,7 @@ async def _enrolled(brokers: str, project: str, slice_: str | None) -> set[str]:
 
 async def _events(brokers: str, topic: Topic) -> AsyncIterator[AnyEvent]:
     for (_, partition), end in sorted((await ends(brokers, topic.name)).items()):
-        async for record in records(brokers, topic.name, partition, end):
+        async for record in KafkaHistory(brokers).records(topic.name, partition, end):
             yield record.event
 
 
@@ -89,7 +90,7 @@ async def consequences(brokers: str, page: Page, undo: AnyEvent) -> Json:
 async def _state_at(brokers: str, partition: int, end: int) -> ReviewState:
     """The live state with what came since its rows were written: the version to be undone may be a second old."""
     state: ReviewState = (await live_state(brokers, REVIEW, partition))[0]
-    async for record in records(brokers, EVENTS.name, partition, end, state.position + 1):
+    async for record in KafkaHistory(brokers).records(EVENTS.name, partition, end, state.position + 1):
         state = REVIEW.apply(state, record).state
     return state
 

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from infra.kafka.reading import ends, records
+from infra.history.kafka import KafkaHistory
+from infra.kafka.reading import ends
 from infra.settings import Settings
 from infra.wiring import bootstrap
 from schemas.topics import EVENTS
@@ -52,7 +53,7 @@ async def _folded(settings: Settings, watch: Watch) -> list[AnyState]:
     total, done = sum(log_ends.values()), 0
     for (topic, partition), end in sorted(log_ends.items()):
         state = REVIEW.empty()
-        async for record in records(brokers, topic, partition, end, too_new=settings.worker.too_new):
+        async for record in KafkaHistory(brokers).records(topic, partition, end, too_new=settings.worker.too_new):
             state = REVIEW.apply(state, record).state
             if not record.offset % 1_000:
                 watch(done + record.offset, total)

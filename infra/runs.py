@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
 
-from agents.publishing import fact_headers, partition_of
-from infra.importing.publish import message, publishing
-from infra.kafka.reading import ends, records
+from agents.publishing import partition_of
+from infra.history.kafka import KafkaHistory
+from infra.importing.publish import message, publishing, put
+from infra.kafka.reading import ends
 from infra.kafka.topics import ensure_topics
 from infra.settings import Settings
 from infra.wiring import bootstrap
@@ -29,12 +30,6 @@ def run_event(run: str, data: BaseModel, time: datetime) -> AnyEvent:
     )
 
 
-def now() -> datetime:
-    """The time in UTC, in whole milliseconds, as events carry it."""
-    time = datetime.now(UTC)
-    return time.replace(microsecond=time.microsecond // 1000 * 1000)
-
-
 def said(settings: Settings) -> list[AnyEvent]:
     """All that the log says about runs, oldest first, each event once."""
     return asyncio.run(_said(bootstrap(settings)))
@@ -43,7 +38,7 @@ def said(settings: Settings) -> list[AnyEvent]:
 async def _said(brokers: str) -> list[AnyEvent]:
     found: dict[str, Any] = {}
     for (topic, partition), end in (await ends(brokers, RUNS.name)).items():
-        async for record in records(brokers, topic, partition, end):
+        async for record in KafkaHistory(brokers).records(topic, partition, end):
             found.setdefault(record.event.id, record.event)
     return sorted(found.values(), key=lambda event: (event.time, event.id))
 
@@ -60,5 +55,5 @@ async def _announce(brokers: str, settings: Settings, events: Sequence[AnyEvent]
     async with publishing(brokers) as publisher:
         for one in new:
             place = (RUNS.name, partition_of(one.subject, settings.kafka.partitions))
-            publisher.add(place, one.subject.encode(), one.value, one.time_ms, fact_headers(one.id, one.type))
+            put(publisher, place, one)
     return len(new)

@@ -13,7 +13,7 @@ from infra.snapshots import Request, Watch, in_force_of, log_of, request_of
 from infra.wiring import key_store
 from schemas.manifest import Manifest
 from schemas.topics import EVENTS
-from streams.differences import Change, Difference, Step, WatchedDesk, contents, differences, world
+from streams.differences import Change, Difference, Step, WatchedHarvest, contents, differences, world
 from streams.projection import Json
 
 
@@ -59,19 +59,19 @@ def _inverted(one: Difference) -> Difference:
 async def _compared(log: History, settings: Settings, early: Manifest, late: Manifest, watch: Watch) -> list[Difference]:
     """Datasets on the way from A to B, of which each differs from the one before in one thing only."""
     a, b = request_of(early), request_of(late)
-    desks, texts = _desks(early, a), TextReader(key_store(settings))
-    await _feed(log, settings, desks, {}, early.offsets, watch)
-    for desk in desks:
-        desk.erased |= await snapshots.erased_since(log, _place(desk), early.offsets[_place(desk)])
-    start, rows_start = world(desks), _rows(desks, early, a, texts)
-    await _feed(log, settings, desks, early.offsets, late.offsets, watch)
-    end, rows_end = world(desks), _rows(desks, late, a, texts)
-    others = desks
+    harvests, texts = _harvests(early, a), TextReader(key_store(settings))
+    await _feed(log, settings, harvests, {}, early.offsets, watch)
+    for harvest in harvests:
+        harvest.erased |= await snapshots.erased_since(log, _place(harvest), early.offsets[_place(harvest)])
+    start, rows_start = world(harvests), _rows(harvests, early, a, texts)
+    await _feed(log, settings, harvests, early.offsets, late.offsets, watch)
+    end, rows_end = world(harvests), _rows(harvests, late, a, texts)
+    others = harvests
     if a.policies != b.policies:
-        others = _desks(late, b)
+        others = _harvests(late, b)
         await _feed(log, settings, others, {}, late.offsets, watch)
-        for other, desk in zip(others, desks, strict=True):
-            other.erased |= desk.erased
+        for other, harvest in zip(others, harvests, strict=True):
+            other.erased |= harvest.erased
     rows_policy, rows_asked = _rows(others, late, a, texts), _rows(others, late, b, texts)
     files_a = _in_files(settings, early, rows_start)
     files_b = _in_files(settings, late, rows_asked)
@@ -95,31 +95,31 @@ def _in_files(settings: Settings, manifest: Manifest, rebuilt: dict[str, Json]) 
     return marked | rebuilt
 
 
-def _desks(manifest: Manifest, request: Request) -> list[WatchedDesk]:
+def _harvests(manifest: Manifest, request: Request) -> list[WatchedHarvest]:
     given = in_force_of(request.policies)
-    return [WatchedDesk(int(place.rpartition("/")[2]), given) for place in sorted(manifest.offsets)]
+    return [WatchedHarvest(int(place.rpartition("/")[2]), given) for place in sorted(manifest.offsets)]
 
 
-def _rows(desks: Sequence[WatchedDesk], manifest: Manifest, request: Request, texts: TextReader) -> dict[str, Json]:
-    return contents(snapshots.built_from(desks, dict(manifest.offsets), request, texts).dataset)
+def _rows(harvests: Sequence[WatchedHarvest], manifest: Manifest, request: Request, texts: TextReader) -> dict[str, Json]:
+    return contents(snapshots.built_from(harvests, dict(manifest.offsets), request, texts).dataset)
 
 
-def _place(desk: WatchedDesk) -> str:
-    return f"{EVENTS.name}/{desk.partition}"
+def _place(harvest: WatchedHarvest) -> str:
+    return f"{EVENTS.name}/{harvest.partition}"
 
 
 async def _feed(
     log: History,
     settings: Settings,
-    desks: Sequence[WatchedDesk],
+    harvests: Sequence[WatchedHarvest],
     starts: Mapping[str, int],
     ends: Mapping[str, int],
     watch: Watch,
 ) -> None:
     total = sum(ends.values())
-    for desk in desks:
-        place = _place(desk)
+    for harvest in harvests:
+        place = _place(harvest)
         topic = place.rpartition("/")[0]
-        async for record in log.records(topic, desk.partition, ends[place], starts.get(place, 0), settings.worker.too_new):
-            desk.feed(record)
+        async for record in log.records(topic, harvest.partition, ends[place], starts.get(place, 0), settings.worker.too_new):
+            harvest.feed(record)
         watch(sum(end for other, end in ends.items() if other <= place), total)

@@ -22,9 +22,10 @@ from infra.errors import AssayError, Exit
 from infra.history.kafka import KafkaHistory
 from infra.history.source import History
 from infra.processes import write_whole
-from infra.runs import announce, now, run_event
+from infra.runs import announce, run_event
 from infra.sealing import unfinished
 from infra.settings import Settings
+from infra.times import now
 from infra.wiring import bootstrap, key_store
 from schemas.events import AnyEvent, AuthorErased, SnapshotSealed
 from schemas.identity import unix_milliseconds
@@ -142,30 +143,34 @@ _NOTHING = {
 
 async def folded(log: History, settings: Settings, request: Request, watch: Watch) -> Built:
     """What `build` gives, also where that is nothing."""
-    return built_from(*await desks_of(log, settings, request, watch), request, TextReader(key_store(settings)))
+    return built_from(*await harvests_of(log, settings, request, watch), request, TextReader(key_store(settings)))
 
 
-async def desks_of(log: History, settings: Settings, request: Request, watch: Watch) -> tuple[list[data.Desk], dict[str, int]]:
+async def harvests_of(
+    log: History, settings: Settings, request: Request, watch: Watch
+) -> tuple[list[data.Harvest], dict[str, int]]:
     """The log's partitions, folded, and the offsets that they were folded up to."""
     log_ends = {f"{topic}/{number}": end for (topic, number), end in (await log.ends(EVENTS.name)).items()}
     bounds = _bounded(request.offsets, log_ends)
-    desks, offsets = list[data.Desk](), dict[str, int]()
+    harvests, offsets = list[data.Harvest](), dict[str, int]()
     for place in sorted(bounds):
-        desk, offsets[place] = await _desk(log, place, bounds, request, watch, settings.worker.too_new)
-        desk.erased |= await erased_since(log, place, offsets[place])
-        desks.append(desk)
-    return desks, offsets
+        harvest, offsets[place] = await _harvest(log, place, bounds, request, watch, settings.worker.too_new)
+        harvest.erased |= await erased_since(log, place, offsets[place])
+        harvests.append(harvest)
+    return harvests, offsets
 
 
-def built_from(desks: Sequence[data.Desk], offsets: dict[str, int], request: Request, texts: TextReader | None = None) -> Built:
+def built_from(
+    harvests: Sequence[data.Harvest], offsets: dict[str, int], request: Request, texts: TextReader | None = None
+) -> Built:
     """The dataset of the log's partitions, each folded up to its offset; without a reader, with texts as the log has them."""
-    found = (submission for desk in desks for submission in desk.submissions())
+    found = (submission for harvest in harvests for submission in harvest.submissions())
     submissions = list(found) if texts is None else [_opened(one, texts) for one in found]
-    compared = [comparison for desk in desks for comparison in desk.comparisons()]
-    wanted = wanted_by(request)._replace(erased=frozenset(author for desk in desks for author in desk.erased))
+    compared = [comparison for harvest in harvests for comparison in harvest.comparisons()]
+    wanted = wanted_by(request)._replace(erased=frozenset(author for harvest in harvests for author in harvest.erased))
     chosen = chosen_pairs(submissions, compared, wanted) if request.kind == "preference" else data.chosen(submissions, wanted)
     projects = sorted({example.project for example in chosen.examples})
-    in_force = _in_force(desks, projects)
+    in_force = _in_force(harvests, projects)
     judged = _judged(submissions, compared, wanted)
     return Built(
         chosen,
@@ -181,11 +186,11 @@ def wanted_by(request: Request) -> data.Wanted:
     return data.Wanted(request.kind, frozenset(request.projects), frozenset(request.slices), request.split)
 
 
-def _in_force(desks: Iterable[data.Desk], projects: Iterable[str]) -> dict[str, InForce]:
+def _in_force(harvests: Iterable[data.Harvest], projects: Iterable[str]) -> dict[str, InForce]:
     """The newest policy that any partition has."""
     found: dict[str, InForce] = dict.fromkeys(projects, NO_POLICY)
-    for desk in desks:
-        for project, one in desk.policies().items():
+    for harvest in harvests:
+        for project, one in harvest.policies().items():
             if project in found and one.version >= found[project].version:
                 found[project] = one
     return found
@@ -241,23 +246,23 @@ def _bounded(asked: Mapping[str, int] | None, log_ends: Mapping[str, int]) -> di
     return dict(sorted(asked.items()))
 
 
-async def _desk(
+async def _harvest(
     log: History, place: str, bounds: Mapping[str, int], request: Request, watch: Watch, too_new: str
-) -> tuple[data.Desk, int]:
+) -> tuple[data.Harvest, int]:
     """One partition folded, and the offset that it was folded up to: the bound, or the first event of the time that was asked
     for. `watch` is told of offsets read, over all partitions."""
     topic, _, number = place.rpartition("/")
-    desk = data.Desk(int(number), in_force_of(request.policies))
+    harvest = data.Harvest(int(number), in_force_of(request.policies))
     until = None if request.as_of is None or request.offsets is not None else unix_milliseconds(request.as_of)
     before, total = sum(end for other, end in bounds.items() if other < place), sum(bounds.values())
-    async for record in log.records(topic, desk.partition, bounds[place], too_new=too_new):
+    async for record in log.records(topic, harvest.partition, bounds[place], too_new=too_new):
         if until is not None and record.time_ms >= until:
-            return desk, record.offset
-        desk.feed(record)
+            return harvest, record.offset
+        harvest.feed(record)
         if not record.offset % 1_000:
             watch(before + record.offset, total)
     watch(before + bounds[place], total)
-    return desk, bounds[place]
+    return harvest, bounds[place]
 
 
 def in_force_of(policies: Mapping[str, GivenPolicy]) -> dict[str, InForce]:

@@ -88,9 +88,9 @@ def of_snapshot(
         raise _unknown("snapshot", name, list(dict.fromkeys(known)), "`assay snapshot list` has those of this data directory")
     request = request_of(local[0]) if local else request_of_event(events[0].data)
     digest = local[0].content_digest if local else events[0].data.digest
-    desks, offsets = asyncio.run(snapshots.desks_of(log, settings, request, watch))
-    built = snapshots.built_from(desks, offsets, request, TextReader(key_store(settings)))
-    behind = Origins(desks).of(built.dataset.examples)
+    harvests, offsets = asyncio.run(snapshots.harvests_of(log, settings, request, watch))
+    built = snapshots.built_from(harvests, offsets, request, TextReader(key_store(settings)))
+    behind = Origins(harvests).of(built.dataset.examples)
     applied = asyncio.run(_applied(log))
     return {
         "snapshot": {"name": request.name, "digest": digest, "rows": len(built.dataset.examples), "offsets": offsets},

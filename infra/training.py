@@ -12,9 +12,10 @@ import uuid_utils
 
 from infra import snapshots
 from infra.errors import AssayError, Exit
-from infra.runs import announce, now, run_event
+from infra.runs import announce, run_event
 from infra.sealing import unfinished
 from infra.settings import Settings
+from infra.times import now
 from infra.wiring import bootstrap
 from ray_jobs.measure import Progress
 from ray_jobs.recipes import RECIPES, Recipe

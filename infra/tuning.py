@@ -2,13 +2,13 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from infra import times
 from infra.errors import AssayError, Exit
 from infra.policies import PolicyChange, history, policy_change, publish_policy, spread
 from schemas.policy import THRESHOLDS, Policy
@@ -271,10 +271,8 @@ async def undo(brokers: str, wish: Undo) -> Json:
 
 
 def _change(project: str, version: int, policy: Policy, by: str, reason: str, preview: str | None, **more: Any) -> PolicyChange:
-    now = datetime.now(UTC)
     try:
-        time = now.replace(microsecond=now.microsecond // 1000 * 1000)
-        return policy_change(time, project, version, policy, by, reason, preview, **more)
+        return policy_change(times.now(), project, version, policy, by, reason, preview, **more)
     except ValidationError as error:
         raise unrecordable(error) from None
 

@@ -8,7 +8,8 @@ from typing import Any
 from zlib import crc32
 
 from agents.topology import AGENT_BY_NAME
-from infra.kafka.reading import ends, live_state, records
+from infra.history.kafka import KafkaHistory
+from infra.kafka.reading import ends, live_state
 from streams.catalogue import PROJECTIONS
 from streams.projection import AnyProjection, AnyState, Record, Step, facts, state_hash
 
@@ -87,7 +88,7 @@ async def replayed(
 ) -> AnyState:
     """Fold one partition of the log up to `end`; ids and checksums of its effects go into `expected` by topic."""
     state = projection.empty()
-    async for record in records(brokers, projection.source.name, partition, end):
+    async for record in KafkaHistory(brokers).records(projection.source.name, partition, end):
         step = projection.apply(state, record)
         state = step.state
         if expected is not None and step.effects:
@@ -118,7 +119,7 @@ async def _compare(brokers: str, projection: AnyProjection, partition: int, end:
     again = await replayed(brokers, projection, partition, live.position + 1, expected)
     hashes = state_hash(projection, live), state_hash(projection, again)
     behind = 0
-    async for _ in records(brokers, projection.source.name, partition, end, live.position + 1):
+    async for _ in KafkaHistory(brokers).records(projection.source.name, partition, end, live.position + 1):
         behind += 1
     return Compared(projection.name, partition, live.position, behind, rows, *hashes)
 
@@ -130,7 +131,7 @@ async def _derived(
     seen: Counter[str] = Counter()
     for (_, partition), end in (await ends(brokers, topic)).items():
         newest: dict[tuple[str, int], Place] = {}
-        async for record in records(brokers, topic, partition, end):
+        async for record in KafkaHistory(brokers).records(topic, partition, end):
             if record.event.source == f"assay/{projection.name}":
                 result.disordered += not seen[record.event.id] and _overtaken(record, newest)
                 seen[record.event.id] += 1

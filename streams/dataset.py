@@ -151,7 +151,7 @@ class _Text(NamedTuple):
     by: str
 
 
-class Desk:
+class Harvest:
     """One partition of `assay.events.v1` on its way to a dataset: the fold of review, and the texts beside it.
 
     `given`: policies in the place of those recorded, by project or by `*` for all, in force from the log's beginning.

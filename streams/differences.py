@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from schemas import events as e
 from schemas.topics import VERDICTS
-from streams.dataset import Dataset, Desk, Sample, Submission
+from streams.dataset import Dataset, Harvest, Sample, Submission
 from streams.preferences import Comparison, key_of
 from streams.projection import Effect, Json, Record
 from streams.weighing import InForce
@@ -66,8 +66,8 @@ class Turn(NamedTuple):
     event: str
 
 
-class WatchedDesk(Desk):
-    """A desk that notes, for every subject, the newest record that changed what it gives to a dataset."""
+class WatchedHarvest(Harvest):
+    """A harvest that notes, for every subject, the newest record that changed what it gives to a dataset."""
 
     def __init__(self, partition: int, given: Mapping[str, InForce] | None = None) -> None:
         super().__init__(partition, given)
@@ -108,14 +108,14 @@ class World(NamedTuple):
     erased: frozenset[str]
 
 
-def world(desks: Iterable[WatchedDesk]) -> World:
-    desks = list(desks)
+def world(harvests: Iterable[WatchedHarvest]) -> World:
+    harvests = list(harvests)
     return World(
-        {one.id: one for desk in desks for one in desk.submissions()},
-        {subject: row for desk in desks for subject, _, row in desk.comparisons()},
-        {subject: turn for desk in desks for subject, turn in desk.turns.items()},
-        {subject: turn for desk in desks for subject, turn in desk.edits.items()},
-        frozenset(author for desk in desks for author in desk.erased),
+        {one.id: one for harvest in harvests for one in harvest.submissions()},
+        {subject: row for harvest in harvests for subject, _, row in harvest.comparisons()},
+        {subject: turn for harvest in harvests for subject, turn in harvest.turns.items()},
+        {subject: turn for harvest in harvests for subject, turn in harvest.edits.items()},
+        frozenset(author for harvest in harvests for author in harvest.erased),
     )
 
 

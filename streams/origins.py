@@ -5,24 +5,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from schemas.topics import EVENTS
-from streams.dataset import Desk, Sample
+from streams.dataset import Harvest, Sample
 from streams.preferences import Comparison
 from streams.projection import Json
 from streams.submissions import Row, counts
 
 
 class _Kept(NamedTuple):
-    desk: Desk
+    harvest: Harvest
     row: Row
 
 
 class Origins:
     """The log's partitions, folded up to a snapshot's offsets, as what its rows came from."""
 
-    def __init__(self, desks: Iterable[Desk]) -> None:
-        self._desks = list(desks)
-        self._rows = {key: _Kept(desk, row) for desk in self._desks for key, row in desk.state.rows.items() if row.revision}
-        self._compared = {subject: (number, row) for desk in self._desks for subject, number, row in desk.comparisons()}
+    def __init__(self, harvests: Iterable[Harvest]) -> None:
+        self._harvests = list(harvests)
+        self._rows = {
+            key: _Kept(harvest, row) for harvest in self._harvests for key, row in harvest.state.rows.items() if row.revision
+        }
+        self._compared = {subject: (number, row) for harvest in self._harvests for subject, number, row in harvest.comparisons()}
 
     def of(self, rows: Iterable[Sample]) -> Json:
         """Everything behind these rows, each text once."""
@@ -48,9 +50,9 @@ class Origins:
         return list(dict.fromkeys(name for end in row.texts() for name in self.conversation(end)))
 
     def _text(self, name: str) -> Json:
-        desk, row = self._rows[name]
-        authors = desk.authors(name)
-        votes = [{"voter": one.voter, "label": one.label, "at": _at(desk, one.offset)} for one in _live(row)]
+        harvest, row = self._rows[name]
+        authors = harvest.authors(name)
+        votes = [{"voter": one.voter, "label": one.label, "at": _at(harvest, one.offset)} for one in _live(row)]
         return {
             "kind": row.kind,
             "project": row.project,
@@ -58,10 +60,10 @@ class Origins:
             "revision": row.revision,
             "writer": row.writer,
             "editors": [author for author in authors if author != row.writer],
-            "provenance": desk.provenance(name),
+            "provenance": harvest.provenance(name),
             "verdict": row.verdict,
             "because": row.because,
-            "decided_at": _at(desk, row.reached),
+            "decided_at": _at(harvest, row.reached),
             "policy_version": row.decided_under,
             "checked_by": None if row.analysis is None else row.analysis.model,
             "votes": votes,
@@ -88,8 +90,8 @@ def _live(row: Row) -> list[Any]:
     return sorted((vote for vote in row.votes.values() if counts(row, vote)), key=lambda vote: vote.offset)
 
 
-def _at(desk: Desk, offset: int) -> str:
-    return f"{EVENTS.name}/{desk.partition}@{offset}"
+def _at(harvest: Harvest, offset: int) -> str:
+    return f"{EVENTS.name}/{harvest.partition}@{offset}"
 
 
 def _summary(texts: Mapping[str, Json], choices: Mapping[str, Json]) -> Json:

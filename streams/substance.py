@@ -6,10 +6,6 @@ follow from votes and weights, and words about a verdict where none stands. Ever
 people were credited with, requests, golden answers, analyses, comparisons, weights, and the thresholds in force.
 """
 
-from hashlib import sha256
-
-import orjson
-
 from streams import preferences
 from streams.projection import Json
 from streams.review import ReviewState
@@ -23,11 +19,6 @@ def substance(state: ReviewState) -> Json:
     compared = {subject: _comparison(row) for subject, row in preferences.comparisons(state)}
     skills = {key: _without(row, "offset") for key, row in state.shared.items() if key.startswith("~skills/")}
     return {"rows": rows, "comparisons": compared, "skills": skills, "policies": _policies(state), "hour": state.control.hour}
-
-
-def substance_hash(state: ReviewState) -> str:
-    """SHA-256 over the substance, keys sorted."""
-    return sha256(orjson.dumps(substance(state), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _without(said: Json, *names: str) -> Json:

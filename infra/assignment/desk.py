@@ -10,7 +10,8 @@ from aiokafka import TopicPartition
 
 from agents.clients import Consumer, new_consumer, new_producer
 from agents.keys import KeyStore
-from infra.assignment.ledger import Ledger, NotReady, event_of, new_id, utc_now
+from infra import times
+from infra.assignment.ledger import Ledger, NotReady, event_of, new_id
 from infra.assignment.texts import Texts
 from infra.errors import AssayError, Exit
 from schemas import events as e
@@ -55,7 +56,7 @@ class Handed(NamedTuple):
 class Desk:
     """One desk, from `run` to its end."""
 
-    def __init__(self, brokers: str, keys: KeyStore, patience_ms: int = 600_000, clock: Clock = utc_now) -> None:
+    def __init__(self, brokers: str, keys: KeyStore, patience_ms: int = 600_000, clock: Clock = times.now) -> None:
         self.id = new_id()
         self.generation = 0
         self.state = Assignment(patience_ms)

@@ -5,7 +5,7 @@ the DeskOpened of a later desk nothing of an earlier one does. The reader sees t
 """
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import datetime
 
 import uuid_utils
 
@@ -76,11 +76,6 @@ class Ledger:
 
 def new_id() -> str:
     return str(uuid_utils.uuid7())
-
-
-def utc_now() -> datetime:
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1_000 * 1_000)
 
 
 def event_of(id_: str, subject: str, time: datetime, data: Frozen) -> AnyEvent:

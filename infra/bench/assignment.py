@@ -23,7 +23,7 @@ import orjson
 from agents.clients import new_producer
 from agents.publishing import Publisher, delivered, fact_headers, partition_of
 from infra import ports
-from infra.assignment.ledger import new_id, utc_now
+from infra.assignment.ledger import new_id
 from infra.bench.assignment_checks import checked
 from infra.bench.latency import ECHO
 from infra.bench.rig import Say, assay, brokers_of
@@ -32,6 +32,7 @@ from infra.importing.publish import Message, message
 from infra.kafka.reading import ends
 from infra.kafka.topics import ensure_topics
 from infra.settings import Settings
+from infra.times import now
 from schemas import events as e
 from schemas.catalogue import EVENT_TYPES, TYPE_OF, enveloped
 from schemas.identity import event_id
@@ -150,7 +151,7 @@ def _percentile(ordered: list[float], share: float) -> float:
 
 def _facts(told: Told, partitions: int) -> Iterator[tuple[str, int, Message]]:
     """(topic, partition, event): policy, flags, texts of which some are golden."""
-    start = utc_now() - timedelta(hours=1)
+    start = now() - timedelta(hours=1)
     policy = Policy(lease_seconds=LEASE_SECONDS)
     applied = e.PolicyApplied(project=PROJECT, version=1, policy=policy, applied_by="bench", reason="the bench's own")
     for partition in range(partitions):
@@ -395,7 +396,7 @@ class Crowd:
         is_good = int(name[2:]) % 10 < 7
         label = "good" if is_good == (chance.random() < ACCURACY) else "bad"
         cast = e.VoteCast(revision=lease["revision"], voter=person, label=label, duration_milliseconds=4_000)
-        one = _message(utc_now(), name, cast, id_=new_id())
+        one = _message(now(), name, cast, id_=new_id())
         place = (EVENT_TYPES[one.type].topics[0].name, partition_of(name, self._partitions))
         publisher.add(place, name.encode(), one.value, one.time_ms, fact_headers(one.id, one.type))
         await delivered(await publisher.send_all())

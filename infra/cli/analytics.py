@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.console import Group, RenderableType
 
-from infra.cli.output import DryRun, Json, emit, holds, progress, table
+from infra.cli.output import DryRun, Json, emit, holds, table, watched
 from infra.clickhouse.engine import asking, one_line, reach
 from infra.errors import AssayError, Exit
 from infra.wiring import bootstrap, settings
@@ -96,13 +96,8 @@ def reconcile(*, wait: Annotated[float, Parameter(help="Seconds to let the sink 
     from infra.clickhouse.reconcile import reconcile as compare
 
     chosen = settings()
-    with asking(chosen) as client, _said_in_one_line(), progress(json) as bar:
-        task = bar.add_task("reading the log", total=None)
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        compared = asyncio.run(compare(bootstrap(chosen), client, wait, show))
+    with asking(chosen) as client, _said_in_one_line(), watched("reading the log", json) as watch:
+        compared = asyncio.run(compare(bootstrap(chosen), client, wait, watch))
     equal = all(one.holds for one in compared)
     emit({"holds": equal, "topics": [_topic(name, list(of)) for name, of in _by_topic(compared)]}, json, _render_comparison)
     return holds(equal)

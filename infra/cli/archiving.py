@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Group, RenderableType
 
-from infra.cli.output import DryRun, Json, Positive, emit, progress, table
+from infra.cli.output import DryRun, Json, Positive, emit, table, watched
 from infra.history.archiving import Copied
 from infra.history.imaging import EVERY
 from infra.wiring import bootstrap, settings
@@ -58,15 +58,12 @@ def _archive(kafka: Any, folder: Path, every: int, json: bool) -> tuple[list[Cop
     from infra.history.archiving import archive as copy
     from infra.history.imaging import image_all
 
-    with progress(json) as bar:
-        task = bar.add_task("copying", total=None)
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        copied = asyncio.run(copy(kafka, folder, show))
-        bar.update(task, description="images of the state", completed=0, total=None)
-        return copied, asyncio.run(image_all(folder, every, show)) if every else []
+    with watched("copying", json) as watch:
+        copied = asyncio.run(copy(kafka, folder, watch))
+    if not every:
+        return copied, []
+    with watched("images of the state", json) as watch:
+        return copied, asyncio.run(image_all(folder, every, watch))
 
 
 def _render(found: dict[str, Any]) -> RenderableType:
@@ -103,14 +100,9 @@ def restore(
 
     folder = folder_of(settings()) if source is None else source.expanduser().absolute()
     planned = plan(settings(), folder)
-    with progress(json) as bar:
-        task = bar.add_task("restoring", total=None)
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        if not dry_run:
-            bring_back(settings(), folder, planned, show)
+    if not dry_run:
+        with watched("restoring", json) as watch:
+            bring_back(settings(), folder, planned, watch)
     found = {
         "folder": str(folder),
         "dry_run": dry_run,

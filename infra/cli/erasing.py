@@ -1,7 +1,6 @@
 """assay erase."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +9,8 @@ from cyclopts import Parameter
 from rich.console import Group, RenderableType
 
 from infra import erasure
-from infra.cli.output import DryRun, Json, emit, holds, plain, progress, table
-from infra.erasure import Survey, Watch
+from infra.cli.output import DryRun, Json, emit, holds, plain, table, watched
+from infra.erasure import Survey
 from infra.errors import AssayError, Exit
 from infra.lineage import holding
 from infra.scanning import Scan, scan
@@ -39,7 +38,7 @@ def erase(
         assay erase w-0117 --reason "asked for it on 2026-03-10" --check
         assay erase w-0117 --check --texts their-texts.jsonl
     """
-    with _watched("read the log", json) as watch:
+    with watched("read the log", json) as watch:
         found = erasure.look(settings(), author, open_texts=check and texts is None, watch=watch)
     wanted = _wanted(found, texts) if check else []
     done = erasure.would_erase(settings(), found) if dry_run else erasure.erase(settings(), found, reason)
@@ -73,7 +72,7 @@ def _wanted(found: Survey, texts: Path | None) -> list[str]:
 
 
 def _look(wanted: list[str], json: bool) -> Scan:
-    with _watched("look into every file", json) as watch:
+    with watched("look into every file", json) as watch:
         return scan(settings(), wanted, watch)
 
 
@@ -90,13 +89,6 @@ def _texts(path: Path) -> list[str]:
             raise AssayError("this is no JSON string", where=f"{path}:{number}", got=type(said).__name__, hint="one a line")
         found.append(said)
     return found
-
-
-@contextmanager
-def _watched(what: str, json: bool) -> Iterator[Watch]:
-    with progress(json) as bars:
-        task = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 _STATES = {

@@ -27,6 +27,7 @@ from infra.importing.sealing_in import Sample
 from infra.importing.stream import Feed
 from infra.kafka.topics import ensure_topics
 from infra.settings import Settings
+from infra.times import utc
 from infra.wiring import bootstrap, key_store, settings
 from schemas.words import ID_PATTERN, LABEL_PATTERN, Label
 
@@ -113,7 +114,7 @@ def _options(file: Path, chosen: Format, project: str | None, writer: str | None
         raise AssayError("this cannot be a project's name", got=options.project, hint="--project: letters, digits, . _ : -")
     if start is None:
         return options
-    start = start.replace(tzinfo=start.tzinfo or UTC).astimezone(UTC)
+    start = utc(start)
     if not datetime(1970, 1, 1, tzinfo=UTC) <= start < datetime(2100, 1, 1, tzinfo=UTC):
         raise AssayError("--start is out of range", got=start.isoformat(), hint="from 1970 to 2099")
     return replace(options, start=start)

@@ -1,22 +1,14 @@
 """assay lineage model | snapshot | submission | annotator."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Group, RenderableType
 
-from infra.cli.output import Json, emit, progress, table
-from infra.snapshots import Watch
+from infra.cli.output import Json, emit, table, watched
+from infra.cli.sources import Origin, history
 from infra.wiring import settings
 
-if TYPE_CHECKING:
-    from infra.history.source import History
-
-Origin = Annotated[
-    str, Parameter(name="--source", help="kafka, archive (its folder in the data directory), both, or the folder of an archive.")
-]
 OpenLineage = Annotated[bool, Parameter(name="--openlineage", negative="", help="Print OpenLineage run events, one a line.")]
 
 
@@ -30,8 +22,8 @@ def model(run: str, *, openlineage: OpenLineage = False, source: Origin = "kafka
     """
     from infra.tracing import of_model
 
-    with _watched(json or openlineage) as watch:
-        told = of_model(settings(), run, _history(source), watch)
+    with watched("read the log", json or openlineage) as watch:
+        told = of_model(settings(), run, history(source), watch)
     _tell(told, openlineage, source, json)
 
 
@@ -44,8 +36,8 @@ def snapshot(name: str, *, openlineage: OpenLineage = False, source: Origin = "k
     """
     from infra.tracing import of_snapshot
 
-    with _watched(json or openlineage) as watch:
-        told = of_snapshot(settings(), name, _history(source), watch)
+    with watched("read the log", json or openlineage) as watch:
+        told = of_snapshot(settings(), name, history(source), watch)
     _tell(told, openlineage, source, json)
 
 
@@ -57,7 +49,7 @@ def submission(subject: str, *, source: Origin = "kafka", json: Json = False) ->
     """
     from infra.tracing import of_submission
 
-    emit(of_submission(settings(), subject, _history(source)), json, _render_submission)
+    emit(of_submission(settings(), subject, history(source)), json, _render_submission)
 
 
 def annotator(name: str, *, source: Origin = "kafka", json: Json = False) -> None:
@@ -68,13 +60,7 @@ def annotator(name: str, *, source: Origin = "kafka", json: Json = False) -> Non
     """
     from infra.tracing import of_annotator
 
-    emit(of_annotator(settings(), name, _history(source)), json, _render_annotator)
-
-
-def _history(said: str) -> "History":
-    from infra.history.choosing import source
-
-    return source(settings(), said).open()
+    emit(of_annotator(settings(), name, history(source)), json, _render_annotator)
 
 
 def _tell(told: dict[str, Any], openlineage: bool, source: str, json: bool) -> None:
@@ -92,13 +78,6 @@ def _tell(told: dict[str, Any], openlineage: bool, source: str, json: bool) -> N
     for event in run_events(told, brokers):
         sys.stdout.write(orjson.dumps(event).decode() + "\n")
     return None
-
-
-@contextmanager
-def _watched(quiet: bool) -> Iterator[Watch]:
-    with progress(quiet) as bars:
-        task = bars.add_task("read the log", total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 # --- what is said ------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -73,6 +74,14 @@ def progress(json: bool = False) -> "Progress":
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, disable=json or not console.is_terminal, transient=True)
+
+
+@contextmanager
+def watched(what: str, json: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """The progress of one piece of work, which tells how much is done of how much."""
+    with progress(json) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 def note(text: str, json: bool = False) -> None:

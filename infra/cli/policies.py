@@ -14,6 +14,7 @@ from infra import tuning
 from infra.cli.output import DryRun, Json, emit, holds, plain, table
 from infra.errors import AssayError, Exit
 from infra.kafka.topics import ensure_topics
+from infra.times import utc
 from infra.wiring import bootstrap, settings
 from schemas.policy import THRESHOLDS, Policy, Threshold
 from streams.policy_book import Book, difference
@@ -227,7 +228,7 @@ def apply(
     if preview is not None and without_preview:
         raise AssayError("it has a preview, or it has none", hint="leave --preview or --without-preview out")
     more: dict[str, Any] = {"reason": reason, "by": by, "based_on": based_on, "preview": preview, "dry_run": dry_run}
-    more |= {"redecide_since": _utc(redecide_since), "force_lint": tuple(force_lint or ())}
+    more |= {"redecide_since": None if redecide_since is None else utc(redecide_since), "force_lint": tuple(force_lint or ())}
     wish = asked(file, set, project, slice_, **more)
 
     async def change() -> dict[str, Any]:
@@ -235,12 +236,6 @@ def apply(
         return await tuning.apply(bootstrap(settings()), wish, await _live(wish, no_live))
 
     emit(asyncio.run(change()), json, _applied)
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    if time is None:
-        return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _changes(said: Iterable[str]) -> dict[str, Value]:

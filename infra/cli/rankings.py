@@ -6,7 +6,7 @@ from cyclopts import Parameter
 from rich.console import Group, RenderableType
 
 from infra import rankings
-from infra.cli.output import Json, emit, progress, table
+from infra.cli.output import Json, emit, table, watched
 from infra.rankings import By, Found, Request
 from infra.wiring import settings
 from streams.rankings import Model, Ranked
@@ -35,10 +35,8 @@ def ranking(
         assay ranking --project poems --criterion harmless
         assay ranking --by completion --prompt pandalm-0a1b2c3d4e5f6071 --votes --json
     """
-    with progress(json) as bars:
-        task = bars.add_task("read the log", total=None)
-        request = Request(by, project, prompt, model, votes, criterion)
-        found = rankings.ranking(settings(), request, lambda done, total: bars.update(task, completed=done, total=total))
+    with watched("read the log", json) as watch:
+        found = rankings.ranking(settings(), Request(by, project, prompt, model, votes, criterion), watch)
     about = {
         "by": by,
         "project": project,

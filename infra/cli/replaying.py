@@ -9,7 +9,8 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Group, RenderableType
 
-from infra.cli.output import Json, emit, holds, plain, progress, table
+from infra.cli.output import Json, emit, holds, plain, progress, table, watched
+from infra.cli.sources import Origin
 from infra.errors import AssayError, Exit
 from infra.wiring import bootstrap, settings
 from streams.catalogue import PROJECTION_BY_NAME, PROJECTIONS
@@ -24,9 +25,6 @@ From = Annotated[
     str, Parameter(name="--from", help="Fold only from there on, onto an empty state: an offset in every partition, or a time.")
 ]
 To = Annotated[str | None, Parameter(help="Stop before this offset in every partition, or at the first record of this time.")]
-Origin = Annotated[
-    str, Parameter(name="--source", help="kafka, archive (its folder in the data directory), both, or the folder of an archive.")
-]
 AsOf = Annotated[
     str | None,
     Parameter(help="The state at this time or offset, from images beside an archive, and what follows them."),
@@ -90,9 +88,8 @@ def _replayed(
     bounds = bound(start), At() if to is None else bound(to)
     places = asyncio.run(_places(origin, projections, *bounds))
     tasks = [Task(origin, projection.name, partition, first, end) for projection, partition, first, end in places]
-    with progress(json) as bar:
-        task = bar.add_task("replaying", total=None)
-        found = fold(tasks, processes or processors(), lambda done, total: bar.update(task, completed=done, total=total))
+    with watched("replaying", json) as watch:
+        found = fold(tasks, processes or processors(), watch)
     return [
         {"projection": one.projection, "partition": one.partition, "position": one.position, "rows": one.rows, "hash": one.hash}
         for one in found

@@ -1,26 +1,22 @@
 """assay snapshot create | list | show | verify | diff | reproduce | rebuild."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Group, RenderableType
 
-from infra import snapshots
-from infra.cli.output import DryRun, Json, emit, holds, note, progress, table
+from infra import snapshots, times
+from infra.cli.output import DryRun, Json, emit, holds, note, table, watched
+from infra.cli.sources import Origin, history
 from infra.errors import AssayError, Exit
 from infra.runs import announce
-from infra.snapshots import Check, Request, Sealed, Watch
+from infra.snapshots import Check, Request, Sealed
 from infra.wiring import settings
 from schemas.manifest import FORMATS, Layout, Manifest, RowKind, SplitBy, SplitRule
 from schemas.topics import EVENTS
-
-if TYPE_CHECKING:
-    from infra.history.source import History
 
 Format = Literal["sft", "prompt-completion", "prompt-only", "preference", "unpaired"]
 AsOf = Annotated[
@@ -29,9 +25,6 @@ AsOf = Annotated[
         name=["--as-of", "--at"],
         help="Where to stop: a time, as 2026-03-01 or 2026-03-01T12:00:00Z, or offsets of all partitions, as 0=1200,1=1187.",
     ),
-]
-Origin = Annotated[
-    str, Parameter(name="--source", help="kafka, archive (its folder in the data directory), both, or the folder of an archive.")
 ]
 
 
@@ -65,24 +58,18 @@ def create(
 
     offsets, time = _until(as_of)
     row_kind, layout = _format(format, kind)
-    log = _history(source)
+    log = history(source)
     given = {} if policy is None else given_policies(log, policy, project)
     request = Request(
         name, row_kind, project, offsets, time, _slices(slice), _split(split, split_by), layout, given, _licences(licence)
     )
-    with _watched("read the log", json) as watch:
+    with watched("read the log", json) as watch:
         built = snapshots.build(settings(), _named(request), watch, log)
         manifest = snapshots.manifest_of(built, request, ())
         planned = Sealed(manifest, snapshots.folder(settings(), manifest.name), created=False)
         sealed = planned if dry_run else snapshots.seal(settings(), request, built)
     _warn(sealed.manifest, json)
     _say(sealed, source, dry_run, json)
-
-
-def _history(said: str) -> "History":
-    from infra.history.choosing import source
-
-    return source(settings(), said).open()
 
 
 def _say(sealed: Sealed, source: str, dry_run: bool, json: bool) -> None:
@@ -107,8 +94,8 @@ def list_all(*, json: Json = False) -> None:
 
 def verify(name: str, *, source: Origin = "kafka", json: Json = False) -> Exit:
     """Check a snapshot's files, and build it again from the log. Exit code 1 where anything differs."""
-    with _watched("build it again", json) as watch:
-        checks = snapshots.verify(settings(), name, watch, _history(source))
+    with watched("build it again", json) as watch:
+        checks = snapshots.verify(settings(), name, watch, history(source))
     held = all(check.holds for check in checks)
     erased = snapshots.erased_in(settings(), name)
     said = {"name": name, "holds": held, "tainted": bool(erased), "erased": erased, "checks": checks}
@@ -125,8 +112,8 @@ def diff(name: str, other: str, *, source: Origin = "kafka", json: Json = False)
     """
     from infra.snapshot_differences import compare
 
-    with _watched("read the log", json) as watch:
-        found = compare(settings(), name, other, watch, _history(source))
+    with watched("read the log", json) as watch:
+        found = compare(settings(), name, other, watch, history(source))
     counts = Counter((one.change, one.reason) for one in found.rows)
     summary = [{"change": change, "reason": reason, "rows": rows} for (change, reason), rows in sorted(counts.items())]
     rows = [one._asdict() | {"place": None if one.place is None else one.place._asdict()} for one in found.rows]
@@ -153,8 +140,8 @@ def reproduce(
     from infra.snapshot_copies import reproduce as again
 
     offsets, time = _until(as_of)
-    with _watched("read the log", json) as watch:
-        sealed = again(settings(), manifest, _history(source), offsets, time, watch, dry_run)
+    with watched("read the log", json) as watch:
+        sealed = again(settings(), manifest, history(source), offsets, time, watch, dry_run)
     _say(sealed, source, dry_run, json)
 
 
@@ -166,8 +153,8 @@ def rebuild(name: str, *, source: Origin = "kafka", json: Json = False, dry_run:
     """
     from infra.snapshot_copies import successor
 
-    with _watched("read the log", json) as watch:
-        sealed = successor(settings(), name, watch, _history(source), dry_run)
+    with watched("read the log", json) as watch:
+        sealed = successor(settings(), name, watch, history(source), dry_run)
     _say(sealed, source, dry_run, json)
 
 
@@ -188,11 +175,10 @@ def _until(text: str | None) -> tuple[dict[str, int] | None, datetime | None]:
         return None, None
     try:
         if "=" not in text:
-            time = datetime.fromisoformat(text)
-            return None, time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+            return None, times.read(text)
         pairs = [pair.split("=") for pair in text.split(",")]
         return {f"{EVENTS.name}/{int(partition)}": int(offset) for partition, offset in pairs}, None
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         hint = "a time is written as 2026-03-01T12:00:00Z, and is UTC where it says nothing; offsets as 0=1200,1=1187"
         raise AssayError("--as-of is not understood", got=text, hint=hint) from error
 
@@ -226,13 +212,6 @@ def _licences(said: tuple[str, ...]) -> dict[str, str]:
         if not project or not licence:
             raise AssayError("--licence is not understood", got=project, hint="write it as oasst=Apache-2.0")
     return {project: licence for project, _, licence in pairs}
-
-
-@contextmanager
-def _watched(what: str, json: bool) -> Iterator[Watch]:
-    with progress(json) as bars:
-        task = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 # --- what is said ------------------------------------------------------------------------------

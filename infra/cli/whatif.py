@@ -1,9 +1,10 @@
 """assay policy preview | sweep: what another policy would have made of the same history."""
 
 import asyncio
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Annotated, Any
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -15,6 +16,9 @@ from infra.cli.policies import File, Project, Set, Slice, asked
 from infra.errors import AssayError, Exit
 from infra.settings import Settings
 from infra.wiring import bootstrap, key_store, settings
+
+if TYPE_CHECKING:
+    from infra.history.choosing import At
 
 Since = Annotated[str | None, Parameter(help="Only history from here on: an offset, or a time in UTC; default: all of it.")]
 Price = Annotated[float, Parameter(validator=Number(gte=0), help="What a vote costs, in any currency.")]
@@ -43,20 +47,14 @@ def preview(
         assay policy preview --file policy.toml --flips 40 --json
         assay policy preview --project sp --set approve_confidence_permille=950 --since 2026-01-01T00:00:00Z --price-per-vote 0.08
     """
-    from infra.whatif.preview import Pace, Request
+    from infra.whatif.preview import Request
     from infra.whatif.preview import preview as previewed
 
     own, wish = settings(), asked(file, set, project, slice_)
     before = asyncio.run(tuning.book(bootstrap(own))).deciding(wish.project, wish.slice).policy
     policy = tuning.changed(before, wish.set)
-    request = Request(wish.project, policy, wish.slice or "", _since(since), flips, price_per_vote, cache)
-    with progress(json) as bar:
-        task, paces = bar.add_task("previewing", total=None), dict[str, Pace]()
-
-        def watch(what: str, done: int, total: int) -> None:
-            pace = paces.setdefault(what, Pace(total))
-            bar.update(task, description=f"{what}: {pace.said(done)}", completed=done, total=total)
-
+    request = Request(wish.project, policy, wish.slice or "", _start(since), flips, price_per_vote, cache)
+    with _paced("previewing", json) as watch:
         found = previewed(own, request, watch)
     told = _readable(found.said, own) | {"cached": found.cached, "path": None if found.path is None else str(found.path)}
     emit(told, json, _render)
@@ -79,14 +77,35 @@ def _readable(said: Said, own: Settings) -> Said:
     return said | {"flips": said["flips"] | {"shown": [one | {"text": opened(one)} for one in said["flips"]["shown"]]}}
 
 
-def _since(said: str | None) -> int | datetime | None:
-    if said is None or said.isdecimal():
-        return None if said is None else int(said)
-    try:
-        time = datetime.fromisoformat(said.replace("Z", "+00:00"))
-    except ValueError:
-        raise AssayError("no offset and no time", got=said, hint="as in 120000 or 2026-01-31T08:00:00Z") from None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+def _start(since: str | None) -> "At":
+    from infra.history.choosing import At, bound
+
+    return At(offset=0) if since is None else bound(since)
+
+
+class _Pace:
+    """How fast it goes, and how long it still takes."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.began = total, time.monotonic()
+
+    def said(self, done: int) -> str:
+        rate = done / max(1e-3, time.monotonic() - self.began)
+        left = (self.total - done) / rate if rate else 0.0
+        return f"{done:,} of {self.total:,} events, {rate:,.0f} a second, some {left:.0f} s left"
+
+
+@contextmanager
+def _paced(what: str, json: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Progress over several steps of work, by name."""
+    with progress(json) as bar:
+        task, paces = bar.add_task(what, total=None), dict[str, _Pace]()
+
+        def watch(step: str, done: int, total: int) -> None:
+            said = paces.setdefault(step, _Pace(total)).said(done)
+            bar.update(task, description=f"{step}: {said}", completed=done, total=total)
+
+        yield watch
 
 
 # --- a preview in words ------------------------------------------------------------------------
@@ -219,7 +238,7 @@ def sweep(
     Shares are of all subjects, at least and at most; the interval is Wilson's at 95 %.
     Example: assay policy sweep --project sp --set approve_confidence_permille=800..980:20 --price-per-vote 0.08
     """
-    from infra.whatif.preview import Pace, Request
+    from infra.whatif.preview import Request
     from infra.whatif.sweep import Point
     from infra.whatif.sweep import sweep as swept
 
@@ -227,16 +246,10 @@ def sweep(
     wishes = [asked(None, [f"{name}={value}"], project, slice_) for value in values]
     first = wishes[0]
     before = asyncio.run(tuning.book(bootstrap(settings()))).deciding(first.project, first.slice).policy
-    request = Request(first.project, before, first.slice or "", _since(since), 0, price_per_vote)
+    request = Request(first.project, before, first.slice or "", _start(since), 0, price_per_vote)
     policies = [tuning.changed(before, wish.set) for wish in wishes]
     points = [Point(value, request._replace(policy=policy)) for value, policy in zip(values, policies, strict=True)]
-    with progress(json) as bar:
-        task, pace = bar.add_task("sweeping", total=None), dict[str, Pace]()
-
-        def watch(what: str, done: int, total: int) -> None:
-            said = pace.setdefault(what, Pace(total)).said(done)
-            bar.update(task, description=f"{what}: {said}", completed=done, total=total)
-
+    with _paced("sweeping", json) as watch:
         found = swept(settings(), name, points, watch)
     emit(found, json, _points)
 

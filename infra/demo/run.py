@@ -16,11 +16,12 @@ from infra.clickhouse.reconcile import Partition, reconcile
 from infra.demo import findings
 from infra.demo.report import Report
 from infra.demo_data import demo_events, demo_policies
+from infra.history.kafka import KafkaHistory
 from infra.importing.facts import Imported
 from infra.importing.intake import Report as Intake
 from infra.importing.intake import intake
 from infra.importing.publish import Message, event_key, known_events, publish
-from infra.kafka.reading import ends, records
+from infra.kafka.reading import ends
 from infra.policies import publish_policy
 from infra.settings import Settings
 from infra.settling import Lag, settled
@@ -157,7 +158,7 @@ class Demo:
         types: Counter[str] = Counter()
         stored: dict[str, int] = {}
         for (topic, partition), end in (await ends(self._brokers, EVENTS.name)).items():
-            async for record in records(self._brokers, topic, partition, end):
+            async for record in KafkaHistory(self._brokers).records(topic, partition, end):
                 types[type(record.event.data).__name__] += 1
                 stored.setdefault(record.event.id, record.digest)
         self.report.events = [{"type": name, "events": count} for name, count in sorted(types.items())]

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from infra import times
 from infra.code import code_version
 from infra.errors import AssayError
 from infra.history.archive import ArchiveHistory
@@ -15,6 +15,7 @@ from infra.history.kafka import KafkaHistory
 from infra.history.source import History, Place
 from infra.settings import Settings
 from infra.wiring import bootstrap
+from schemas.identity import unix_milliseconds
 
 
 class Source(NamedTuple):
@@ -67,8 +68,7 @@ def bound(said: str) -> At:
     if re.fullmatch(r"@\d{1,15}", said):
         return At(time_ms=int(said[1:]))
     try:
-        time = datetime.fromisoformat(said.removeprefix("@"))
-        return At(time_ms=round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1_000))
+        return At(time_ms=unix_milliseconds(times.read(said.removeprefix("@"))))
     except (ValueError, OverflowError) as error:
         hint = "an offset as 1000, milliseconds as @1767225600000, or a time as 2026-01-01T12:00Z"
         raise AssayError("no offset and no time", got=said, hint=hint) from error

@@ -81,7 +81,8 @@ class Imager:
 
     def feed(self, record: Record) -> None:
         if record.offset >= self._next:
-            self.write(self._next)
+            # Not up to `_next`: where offsets lack records, this one may lie further on.
+            self.write(record.offset)
         self._counts.changes += self.fold.feed(record)
         self._dirty.update(self.fold.state.touched)
         self.touched.update(self.fold.state.touched)

@@ -41,8 +41,10 @@ class LazyRows(dict[str, Any]):
         return super().__contains__(key) or (isinstance(key, str) and self._store.packed(key) is not None)
 
     def __iter__(self) -> Iterator[str]:
-        yield from (key for key in self._store if not super(LazyRows, self).__contains__(key))
-        yield from list(super().__iter__())
+        # Those that are here when it begins: whoever looks at every row brings the others in as they come.
+        here = dict.fromkeys(super().__iter__())
+        yield from (key for key in self._store if key not in here)
+        yield from here
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

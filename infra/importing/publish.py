@@ -7,7 +7,7 @@ from zlib import crc32
 
 from agents.clients import new_producer
 from agents.log_reading import read_range
-from agents.publishing import Publisher, delivered, fact_headers, partition_of
+from agents.publishing import Place, Publisher, delivered, fact_headers, partition_of
 from infra.kafka.reading import ends
 from schemas.identity import unix_milliseconds
 from schemas.topics import EVENTS, Topic
@@ -78,7 +78,11 @@ async def publish(
 
 
 def add(publisher: Publisher, partitions: int, one: Message) -> None:
-    place = (EVENTS.name, partition_of(one.subject, partitions))
+    put(publisher, (EVENTS.name, partition_of(one.subject, partitions)), one)
+
+
+def put(publisher: Publisher, place: Place, one: Message) -> None:
+    """Into this very partition."""
     publisher.add(place, one.subject.encode(), one.value, one.time_ms, fact_headers(one.id, one.type))
 
 

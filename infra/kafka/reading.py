@@ -1,16 +1,12 @@
-"""The log from outside: ends, ranges decoded into records, and state rows, without joining any group."""
+"""The log from outside: where it ends, and state rows, without joining any group. Its events: infra.history."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 from aiokafka import TopicPartition
 
 from agents.clients import new_consumer
-from agents.log_reading import read_range
 from agents.state_log import FENCE_KEY
-from infra.errors import AssayError, Exit
-from schemas.wire import TooNew, Undecodable
-from streams.projection import AnyProjection, AnyState, Record, record_of, restore, topic_of
+from streams.projection import AnyProjection, AnyState, restore, topic_of
 
 
 async def ends(brokers: str, *topics: str) -> dict[tuple[str, int], int]:
@@ -25,31 +21,6 @@ async def ends(brokers: str, *topics: str) -> dict[tuple[str, int], int]:
         return {(place.topic, place.partition): end for place, end in found.items()}
     finally:
         await consumer.stop()
-
-
-async def records(
-    brokers: str, topic: str, partition: int, end: int, start: int = 0, too_new: str = "quarantine"
-) -> AsyncIterator[Record]:
-    """The events at start <= offset < end, in order; what is no event is left out, as every fold does.
-
-    `too_new="stop"`: raises AssayError at a later version of an event, where the live fold waits for an upgrade as well.
-    """
-    async for batch in read_range(brokers, (topic, partition), start, end):
-        for raw in batch:
-            try:
-                record = record_of(raw.partition, raw.offset, raw.value)
-            except TooNew as error:
-                if too_new == "stop":
-                    raise _ahead(raw, error) from None
-                continue
-            except Undecodable:
-                continue
-            yield record
-
-
-def _ahead(raw: Any, error: TooNew) -> AssayError:
-    where, hint = f"{raw.topic}/{raw.partition}@{raw.offset}", "upgrade Assay: without this event the result would be another"
-    return AssayError("a later version of Assay wrote this", where, error, hint, Exit.FAILED)
 
 
 async def live_state(brokers: str, projection: AnyProjection, partition: int) -> tuple[AnyState, int]:

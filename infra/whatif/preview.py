@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,21 +11,22 @@ import orjson
 
 from agents.log_reading import read_range
 from agents.settings import WorkerOptions
+from infra import lineage, runs
 from infra.code import code_version
 from infra.errors import AssayError, Exit
+from infra.history.choosing import At
 from infra.history.kafka import KafkaHistory
 from infra.history.source import History
 from infra.kafka.reading import ends, live_states
 from infra.processes import write_whole
 from infra.settings import Settings
 from infra.settling import committed_by
-from infra.snapshots import folder, load_all
+from infra.snapshots import load_all
 from infra.tuning import book
-from infra.whatif.replaying import Control, Found, Job, Pace, Replay, Window
+from infra.whatif.replaying import Control, Found, Job, Replay, Window
 from infra.wiring import bootstrap
-from schemas.events import SubmissionEdited, SubmissionReceived, TrainingFinished
-from schemas.identity import unix_milliseconds
-from schemas.manifest import LAYOUTS, Manifest
+from schemas.events import AnyEvent, SubmissionEdited, SubmissionReceived, TrainingFinished
+from schemas.manifest import Manifest
 from schemas.policy import Policy
 from schemas.topics import EVENTS, VERDICTS
 from schemas.wire import Undecodable, decode
@@ -52,8 +52,7 @@ class Request(NamedTuple):
     project: str
     policy: Policy
     slice: str = ""
-    #: An offset, the same in every partition, or a time; None: all history.
-    since: int | datetime | None = None
+    since: At = At(offset=0)
     flips: int = 20
     price_per_vote: float = 0.0
     cache: bool = True
@@ -85,19 +84,16 @@ async def asked(settings: Settings, history: History, request: Request) -> Asked
     return Asked(now.policy, now.version, found.next_version(request.project), windows, behind)
 
 
-async def _windows(
-    settings: Settings, brokers: str, history: History, since: int | datetime | None
-) -> tuple[tuple[Window, ...], int]:
+async def _windows(settings: Settings, brokers: str, history: History, since: At) -> tuple[tuple[Window, ...], int]:
     found, behind = [], 0
     log_ends, handled = await history.ends(EVENTS.name), await _handled(settings, brokers)
     # After what is handled was asked for: the facts of all of it are on the log by now.
     said = await ends(brokers, VERDICTS.name)
-    for (topic, partition), log_end in sorted(log_ends.items()):
-        end = min(log_end, handled.get((topic, partition), 0))
+    for place, log_end in sorted(log_ends.items()):
+        end, partition = min(log_end, handled.get(place, 0)), place[1]
         behind += log_end - end
-        found.append(
-            Window(partition, await _start(history, partition, since, end), end, said.get((VERDICTS.name, partition), 0))
-        )
+        start = await since.offset_in(history, place, end)
+        found.append(Window(partition, start, end, said.get((VERDICTS.name, partition), 0)))
     return tuple(found), behind
 
 
@@ -108,12 +104,6 @@ async def _handled(settings: Settings, brokers: str) -> dict[tuple[str, int], in
         for place, offset in (await committed_by(brokers, group)).items():
             found[place] = max(offset, found.get(place, 0))
     return found
-
-
-async def _start(history: History, partition: int, since: int | datetime | None, end: int) -> int:
-    if isinstance(since, datetime):
-        return min(end, await history.offset_at(EVENTS.name, partition, unix_milliseconds(since)))
-    return min(end, since or 0)
 
 
 # --- the replay --------------------------------------------------------------------------------
@@ -376,39 +366,21 @@ def _downstream(settings: Settings, manifests: list[Manifest], one: Compared) ->
     """Sealed snapshots with rows that would no longer be approved, or of which nobody can say; and the models tuned on them."""
     gone = {moved.subject for moved in one.moved if moved.old == "approved" and moved.new != UNDETERMINED}
     unknown = {moved.subject for moved in one.moved if moved.old == "approved" and moved.new == UNDETERMINED}
-    if not gone | unknown:
+    if not manifests or not gone | unknown:
         return []
-    found = []
+    found, said = [], runs.said(settings)
     for manifest in manifests:
-        subjects = _subjects_of(settings, manifest)
+        subjects = {name for _, ends in lineage.ids_of(settings, manifest) for name in ends}
         flips, undetermined = len(subjects & gone), len(subjects & unknown)
         if flips or undetermined:
+            models = [event.subject for event in said if _was_trained_on(event, manifest)]
             about = {"snapshot": manifest.name, "digest": manifest.content_digest, "rows": manifest.rows}
-            found.append({**about, "flips": flips, "undetermined": undetermined, "models": _models(settings, manifest)})
+            found.append({**about, "flips": flips, "undetermined": undetermined, "models": models})
     return found
 
 
-def _subjects_of(settings: Settings, manifest: Manifest) -> set[str]:
-    import pyarrow.parquet as pq
-
-    layout = LAYOUTS[manifest.kind][0]
-    columns = ["chosen_id", "rejected_id"] if layout == "preference" else ["submission"]
-    found: set[str] = set()
-    for file in manifest.files:
-        if file.layout == layout:
-            table = pq.read_table(folder(settings, manifest.name) / file.path, columns=columns)
-            found.update(*(table.column(name).to_pylist() for name in columns))
-    return found
-
-
-def _models(settings: Settings, manifest: Manifest) -> list[str]:
-    from infra.runs import said
-
-    return [
-        event.subject
-        for event in said(settings)
-        if isinstance(event.data, TrainingFinished) and event.data.snapshot_digest == manifest.content_digest
-    ]
+def _was_trained_on(event: AnyEvent, manifest: Manifest) -> bool:
+    return isinstance(event.data, TrainingFinished) and lineage.uses(event, manifest.content_digest)
 
 
 # --- kept --------------------------------------------------------------------------------------
@@ -441,6 +413,3 @@ def _keep(home: Path, key: str, said: Json) -> Path:
     write_whole(path, orjson.dumps(said, option=orjson.OPT_INDENT_2))
     write_whole(home / f"{key}.key", str(said["digest"]).encode())
     return path
-
-
-__all__ = ["Pace", "Preview", "Request", "asked", "matrix", "policy_digest", "preview"]

@@ -9,7 +9,6 @@ import gc
 import multiprocessing
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -312,15 +311,3 @@ def _child(job: Job | Plain, pipe: Connection, done: Any) -> None:
 
 def _sendable(error: AssayError) -> AssayError:
     return AssayError(error.what, str(error.where), str(error.got), str(error.hint), error.exit_code)
-
-
-class Pace:
-    """How fast it goes, and how long it still takes."""
-
-    def __init__(self, total: int) -> None:
-        self.total, self.began = total, time.monotonic()
-
-    def said(self, done: int) -> str:
-        rate = done / max(1e-3, time.monotonic() - self.began)
-        left = (self.total - done) / rate if rate else 0.0
-        return f"{done:,} of {self.total:,} events, {rate:,.0f} a second, some {left:.0f} s left"

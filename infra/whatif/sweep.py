@@ -9,6 +9,7 @@ from infra.settings import Settings
 from infra.whatif.preview import Request, Watch, asked
 from infra.whatif.replaying import Job, Replay
 from infra.wiring import bootstrap
+from schemas.topics import EVENTS, VERDICTS
 from streams.consequences import STANDS, Compared, shares
 from streams.rates import rate_of
 from streams.whatif import Proposal
@@ -35,7 +36,9 @@ def sweep(settings: Settings, name: str, points: list[Point], watch: Watch = lam
     if not control.holds:
         got = f"{control.missing} missing, {control.altered} altered, {control.unexpected} unexpected of {control.expected} facts"
         hint = "`assay verify` says where they differ"
-        raise AssayError("the replay does not reproduce what production said", EVENTS_AND, got, hint, Exit.FAILED)
+        raise AssayError(
+            "the replay does not reproduce what production said", f"{EVENTS.name} against {VERDICTS.name}", got, hint, Exit.FAILED
+        )
     told = [point_said(point, one) for point, one in zip(points, found.compared, strict=True)]
     now = getattr(about.before, name)
     return {
@@ -46,9 +49,6 @@ def sweep(settings: Settings, name: str, points: list[Point], watch: Watch = lam
         "events": found.events,
         "points": told,
     }
-
-
-EVENTS_AND = "assay.events.v1 against assay.verdicts.v1"
 
 
 def point_said(point: Point, one: Compared) -> Json:

@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 
 from agents.clock import TICKED, Clock
-from infra.kafka.reading import ends, records
+from infra.history.kafka import KafkaHistory
+from infra.kafka.reading import ends
 from infra.memory.broker import MemoryBroker
 from infra.memory.clients import serving
 from schemas.events import ClockTicked
@@ -30,7 +31,7 @@ def brokers() -> Iterator[str]:
 async def said(brokers: str) -> list[tuple[str, int, str, datetime]]:
     found: list[tuple[str, int, str, datetime]] = []
     for (topic, partition), end in (await ends(brokers, *(topic.name for topic in TICKED))).items():
-        async for record in records(brokers, topic, partition, end):
+        async for record in KafkaHistory(brokers).records(topic, partition, end):
             assert isinstance(record.event.data, ClockTicked)
             found.append((topic, partition, record.event.id, record.event.data.until))
     return found

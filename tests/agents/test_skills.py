@@ -7,8 +7,9 @@ from pathlib import Path
 
 from agents.log_reading import read_range
 from agents.skills import Skills
+from infra.history.kafka import KafkaHistory
 from infra.importing.publish import message, publish
-from infra.kafka.reading import ends, live_state, records
+from infra.kafka.reading import ends, live_state
 from schemas.catalogue import TYPE_OF
 from schemas.events import EVENT, AnyEvent, GoldenAnswerSet, SubmissionReceived, VerdictReached, VoteCast
 from schemas.identity import event_id
@@ -89,7 +90,7 @@ def verdicts(brokers: str) -> list[VerdictReached]:
         found = [
             record.event.data
             for place, end in (await ends(brokers, VERDICTS.name)).items()
-            async for record in records(brokers, *place, end)
+            async for record in KafkaHistory(brokers).records(*place, end)
         ]
         return [data for data in found if isinstance(data, VerdictReached)]
 

@@ -22,8 +22,9 @@ from infra.clickhouse import migrate
 from infra.clickhouse.engine import open_store
 from infra.clickhouse.reconcile import reconcile
 from infra.clickhouse.sink import Limits, Sink
+from infra.history.kafka import KafkaHistory
 from infra.importing.publish import publish
-from infra.kafka.reading import ends, records
+from infra.kafka.reading import ends
 from infra.scanning import scan
 from infra.settings import Settings
 from infra.settling import Lag, settled
@@ -239,7 +240,7 @@ async def told_of(world: Settings, name: str) -> Counter[int]:
     """How often each partition says that this author was erased."""
     found = Counter[int]()
     for (topic, partition), end in (await ends(world.kafka.brokers or "", "assay.events.v1")).items():
-        async for record in records(world.kafka.brokers or "", topic, partition, end):
+        async for record in KafkaHistory(world.kafka.brokers or "").records(topic, partition, end):
             found[partition] += isinstance(record.event.data, e.AuthorErased) and record.event.subject == name
     return found
 

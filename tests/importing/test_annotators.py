@@ -10,7 +10,8 @@ import pytest
 
 from agents.publishing import partition_of
 from agents.state_log import StateLog
-from infra.kafka.reading import ends, records
+from infra.history.kafka import KafkaHistory
+from infra.kafka.reading import ends
 from infra.verification import replayed
 from schemas.events import AnnotatorEnrolled, LikenessMeasured, PaceMeasured
 from schemas.topics import ANNOTATORS, EVENTS, JUDGEMENTS
@@ -24,8 +25,9 @@ from tests.streams.people import World
 async def said(kafka: str, topic: str, project: str) -> list[tuple[int, str, object]]:
     """(partition, key, data) of every event of a project on a topic, which other tests write to as well."""
     found: list[tuple[int, str, object]] = []
+    history = KafkaHistory(kafka)
     for (name, partition), end in (await ends(kafka, topic)).items():
-        found += [(partition, one.event.subject, one.event.data) async for one in records(kafka, name, partition, end)]
+        found += [(partition, one.event.subject, one.event.data) async for one in history.records(name, partition, end)]
     return [one for one in found if getattr(one[2], "project", None) == project]
 
 

@@ -9,7 +9,7 @@ from schemas.events import EVENT, ComparisonOffered, Criterion, PreferenceCast, 
 from schemas.identity import event_id
 from schemas.wire import encode
 from schemas.words import Frozen
-from streams.dataset import Desk, Submission
+from streams.dataset import Harvest, Submission
 from streams.projection import Record, record_of
 from streams.weighing import InForce
 
@@ -70,7 +70,7 @@ def events(steps: Iterable[tuple[str, Frozen]], start: int = 0) -> list[tuple[st
 
 def submissions(steps: Sequence[tuple[str, Frozen]], partitions: int = 1) -> list[Submission]:
     """What stands after these steps in a log of so many partitions."""
-    return [submission for desk in fed(steps, partitions) for submission in desk.submissions()]
+    return [submission for harvest in fed(steps, partitions) for submission in harvest.submissions()]
 
 
 def records(steps: Sequence[tuple[str, Frozen]], partitions: int = 1) -> list[Record]:
@@ -83,9 +83,9 @@ def records(steps: Sequence[tuple[str, Frozen]], partitions: int = 1) -> list[Re
     return found
 
 
-def fed(steps: Sequence[tuple[str, Frozen]], partitions: int = 1, given: Mapping[str, InForce] | None = None) -> list[Desk]:
-    """A desk for each partition of a log of these steps."""
-    desks = [Desk(number, given) for number in range(partitions)]
+def fed(steps: Sequence[tuple[str, Frozen]], partitions: int = 1, given: Mapping[str, InForce] | None = None) -> list[Harvest]:
+    """A harvest for each partition of a log of these steps."""
+    harvests = [Harvest(number, given) for number in range(partitions)]
     for record in records(steps, partitions):
-        desks[record.partition].feed(record)
-    return desks
+        harvests[record.partition].feed(record)
+    return harvests

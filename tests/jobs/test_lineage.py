@@ -11,9 +11,10 @@ from infra import lineage, snapshots, tracing
 from infra.cli import run
 from infra.errors import AssayError
 from infra.openlineage import run_events
-from infra.runs import now, run_event
+from infra.runs import run_event
 from infra.settings import Settings
 from infra.snapshots import Request
+from infra.times import now
 from infra.wiring import settings
 from schemas.events import EvaluationFinished, TrainingFinished
 from schemas.topics import EVENTS

@@ -12,9 +12,9 @@ TEXTS = approved(text("q", "What is an egg?"), text("a", "A cell.", prompt="q"),
 
 
 def found(steps: Steps, *projects: str, partitions: int = 1) -> Dataset:
-    desks = fed(steps, partitions)
-    submissions = [one for desk in desks for one in desk.submissions()]
-    return pairs(submissions, [one for desk in desks for one in desk.comparisons()], projects)
+    harvests = fed(steps, partitions)
+    submissions = [one for harvest in harvests for one in harvest.submissions()]
+    return pairs(submissions, [one for harvest in harvests for one in harvest.comparisons()], projects)
 
 
 def only(steps: Steps) -> Pair:

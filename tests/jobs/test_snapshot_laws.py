@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from infra.snapshots import Built, Request, built_from, policy_digest
 from schemas.events import PreferenceCast, SubmissionRuled, SubmissionWithdrawn, VoteCast, VoteRetracted
 from schemas.manifest import SplitRule
-from streams.dataset import Dataset, Desk, Wanted, chosen, content_digest
-from streams.differences import Difference, Step, WatchedDesk, World, contents, differences, world
+from streams.dataset import Dataset, Harvest, Wanted, chosen, content_digest
+from streams.differences import Difference, Step, WatchedHarvest, World, contents, differences, world
 from streams.groups import assigned
 from streams.projection import NOWHERE
 from streams.weighing import InForce
@@ -24,8 +24,8 @@ KINDS = st.sampled_from(["completion", "prompt", "preference"])
 RULES = st.builds(SplitRule, test_percent=st.integers(1, 50), by=st.sampled_from(["prompt", "writer"]))
 
 
-def built(desks: Sequence[Desk], request: Request) -> Built:
-    return built_from(desks, {}, request)
+def built(harvests: Sequence[Harvest], request: Request) -> Built:
+    return built_from(harvests, {}, request)
 
 
 def digest(found: Dataset) -> str:
@@ -146,18 +146,18 @@ def test_a_split_is_stable_when_other_prompts_are_added(numbers: list[int], cut:
 # --- reasons -----------------------------------------------------------------------------------
 
 
-def watched(steps: Steps, given_one: Mapping[str, InForce] | None = None) -> WatchedDesk:
-    desk = WatchedDesk(0, given_one)
+def watched(steps: Steps, given_one: Mapping[str, InForce] | None = None) -> WatchedHarvest:
+    harvest = WatchedHarvest(0, given_one)
     for record in records(steps):
-        desk.feed(record)
-    return desk
+        harvest.feed(record)
+    return harvest
 
 
 def on_the_way(early: Steps, late: Steps, kind: str) -> tuple[list[Difference], World, World]:
     request = Request(kind=kind)  # type: ignore[arg-type]
-    desks = [watched(early), watched([*early, *late])]
-    before, after = (contents(built([desk], request).dataset) for desk in desks)
-    worlds = [world([desk]) for desk in desks]
+    harvests = [watched(early), watched([*early, *late])]
+    before, after = (contents(built([harvest], request).dataset) for harvest in harvests)
+    worlds = [world([harvest]) for harvest in harvests]
     return list(differences([Step("log", before, after)], *worlds)), worlds[0], worlds[1]
 
 
@@ -174,10 +174,10 @@ def test_every_reason_is_found_again_in_the_log_of_its_subject_alone(early: Step
             assert one.reason == "regrouped"
             continue
         mine = [record for record in log if record.event.subject in (one.subject, EVERYWHERE)]
-        desk, stood = WatchedDesk(0), dict[int, object]()
+        harvest, stood = WatchedHarvest(0), dict[int, object]()
         for record in mine:
-            desk.feed(record)
-            stood[record.offset] = desk.stands(one.subject)
+            harvest.feed(record)
+            stood[record.offset] = harvest.stands(one.subject)
         place = [record.offset for record in mine].index(one.place.offset)
         offsets = [record.offset for record in mine]
         assert one.place.offset >= len(records(early))
@@ -255,7 +255,7 @@ def test_a_reason_is_the_last_step_that_changed_the_row(
     plain, other = Request(kind=kind), Request(kind=kind, split=rule)  # type: ignore[arg-type]
     given_one = {"*": InForce(0, POLICIES[number], NOWHERE)}
     made = [watched(early), watched(whole), watched(whole, given_one)]
-    rows = [contents(built([desk], plain).dataset) for desk in made] + [contents(built([made[2]], other).dataset)]
+    rows = [contents(built([harvest], plain).dataset) for harvest in made] + [contents(built([made[2]], other).dataset)]
     steps = [Step("log", *rows[:2]), Step("policy", *rows[1:3]), Step("asked", *rows[2:])]
     for one in differences(steps, world([made[0]]), world([made[1]])):
         changed = [before.get(one.row) != after.get(one.row) for before, after in pairwise(rows)]
@@ -271,13 +271,14 @@ def test_a_reason_is_the_last_step_that_changed_the_row(
 
 def test_the_last_of_two_steps_is_the_reason() -> None:
     """An answer to question 0 is edited in the log, and afterwards another split moves it."""
-    desks = [watched(beginning()), watched([*beginning(), edit("a0", "Better."), *votes("a0", revision=2)])]
+    harvests = [watched(beginning()), watched([*beginning(), edit("a0", "Better."), *votes("a0", revision=2)])]
     plain, half = Request(), Request(split=SplitRule(test_percent=50))
     rows = [
-        contents(built([desk], request).dataset) for desk, request in zip([*desks, desks[1]], (plain, plain, half), strict=True)
+        contents(built([harvest], request).dataset)
+        for harvest, request in zip([*harvests, harvests[1]], (plain, plain, half), strict=True)
     ]
     steps = [Step("log", *rows[:2]), Step("asked", *rows[1:])]
-    found = {one.row: one for one in differences(steps, world([desks[0]]), world([desks[1]]))}
+    found = {one.row: one for one in differences(steps, world([harvests[0]]), world([harvests[1]]))}
     assert (found["a0"].reason, found["a0"].fields) == ("asked", ("revision", "split", "messages"))
 
 

@@ -104,14 +104,30 @@ def test_a_version_of_the_log_decides_where_it_is_named(world: Settings) -> None
 
 @pytest.mark.parametrize(
     ("written", "said"),
-    [("overlap_min = 1", "that is no policy"), ("overlap_mim = 3", "overlap_mim"), ("overlap_min =", "is no TOML")],
+    [
+        ("[policy]\noverlap_min = 0", "overlap_min cannot be this"),
+        ("[policy]\noverlap_mim = 3", "overlap_mim"),
+        ("overlap_min = 3", "this is no policy"),
+        ("overlap_min =", "is no TOML"),
+        ('slice = "en/reviews/sentiment"\n[policy]\noverlap_min = 3', "a slice's policy cannot decide alone"),
+        ('project = "other"\n[policy]\noverlap_min = 3', "the policy is of another project"),
+    ],
 )
 def test_a_file_that_is_no_policy_is_refused_with_what_is_wrong(world: Settings, tmp_path: Path, written: str, said: str) -> None:
     path = tmp_path / "p.toml"
     path.write_text(written)
     with pytest.raises(AssayError) as caught:
-        given_policies(snapshots.log_of(world), str(path), ())
+        given_policies(snapshots.log_of(world), str(path), ("p",))
     assert said in str(caught.value)
+
+
+def test_a_document_decides_for_the_project_that_it_names(world: Settings, tmp_path: Path) -> None:
+    path, log = tmp_path / "p.toml", snapshots.log_of(world)
+    path.write_text('project = "p"\nbased_on = 4\n[policy]\noverlap_min = 3\nlabels = ["good", "bad"]\n')
+    given = GivenPolicy(version=0, policy=Policy(overlap_min=3))
+    assert given_policies(log, str(path), ()) == given_policies(log, str(path), ("p", "q")) == {"p": given}
+    path.write_text("[policy]\noverlap_min = 3\n")
+    assert given_policies(log, str(path), ()) == {"*": given}
 
 
 # --- elsewhere ---------------------------------------------------------------------------------
@@ -314,7 +330,7 @@ def assay(world: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 
 def test_the_command_line_asks_for_all_of_it(assay: Callable[..., Any], world: Settings, tmp_path: Path) -> None:
-    (tmp_path / "p.toml").write_text("[thresholds]\noverlap_min = 2\napprove_confidence_permille = 930\n")
+    (tmp_path / "p.toml").write_text("[policy]\noverlap_min = 2\napprove_confidence_permille = 930\n")
     base = ("snapshot", "create", "x", "--dry-run", "--json", "--project", "p")
     said = assay(
         *base, "--policy", str(tmp_path / "p.toml"), "--split", "70/30", "--as-of", "2026-03-01T00:00:30Z", "--slice", "en/*/*"

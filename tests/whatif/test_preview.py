@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from infra.cli import run
+from infra.history.choosing import At
 from infra.settings import Settings
 from infra.whatif.preview import Request, preview
 from infra.whatif.sweep import Point, sweep
@@ -71,7 +72,7 @@ def test_a_sweep_says_of_each_value_what_a_preview_says(handled: Settings) -> No
 
 
 def test_a_window_is_what_came_since(handled: Settings) -> None:
-    said = preview(handled, asked(overlap_max=4)._replace(since=400)).said
+    said = preview(handled, asked(overlap_max=4)._replace(since=At(offset=400))).said
     assert said["control"]["holds"]
     assert {start for start, _ in said["window"].values()} == {400}
 

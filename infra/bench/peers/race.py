@@ -20,8 +20,9 @@ from infra.bench.peers import environment
 from infra.bench.peers.task import Task
 from infra.bench.rig import Say, brokers_of, said_by
 from infra.errors import AssayError, line
+from infra.history.kafka import KafkaHistory
 from infra.kafka import java
-from infra.kafka.reading import ends, records
+from infra.kafka.reading import ends
 from infra.kafka.topics import ensure_topics
 from infra.settings import Settings
 from schemas.catalogue import TYPE_OF
@@ -203,7 +204,7 @@ async def replayed(brokers: str, topic: str) -> Outcome:
     outcome = Outcome()
     for (_, partition), end in (await ends(brokers, topic)).items():
         state = REVIEW.empty()
-        async for record in records(brokers, topic, partition, end):
+        async for record in KafkaHistory(brokers).records(topic, partition, end):
             step = REVIEW.apply(state, record)
             state = step.state
             for fact in facts(REVIEW, record, step.effects):
