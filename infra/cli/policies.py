@@ -60,12 +60,23 @@ def show(
 
 
 def _policies(found: Sequence[Mapping[str, Any]]) -> RenderableType:
-    names = [f"#{one['project']}{'/' + one['slice'] if one.get('slice') else ''} v{one['version']}" for one in found]
+    names = [f"#{_where(one)} v{one['version']}" for one in found]
+    if len(found) > 1:
+        return _side_by_side(found, names)
     columns = ("threshold", "unit", "#default", *names, "#range", "help")
     rows = [
         (t.name, t.unit, _said(t.default), *(_said(one["policy"][t.name]) for one in found), t.range, t.help) for t in THRESHOLDS
     ]
     return table(columns, rows)
+
+
+def _side_by_side(found: Sequence[Mapping[str, Any]], names: Sequence[str]) -> RenderableType:
+    """Of many scopes what somebody changed: all of it beside its meaning fits no terminal."""
+    rows = [(t.name, _said(t.default), *(_said(one["policy"][t.name]) for one in found)) for t in THRESHOLDS]
+    changed = [row for row in rows if len(set(row[1:])) > 1]
+    same = len(rows) - len(changed)
+    more = f"the other {same} are as by default; --project NAME shows all of one, with unit, range and meaning"
+    return Group(table(("threshold", "#default", *names), changed), "", more)
 
 
 def _said(value: object) -> str:
@@ -233,7 +244,7 @@ def apply(
 
     async def change() -> dict[str, Any]:
         await ensure_topics(bootstrap(settings()), settings())
-        return await tuning.apply(bootstrap(settings()), wish, await _live(wish, no_live))
+        return await tuning.apply(bootstrap(settings()), wish, await _live(wish, no_live), settings().data_dir / "previews")
 
     emit(asyncio.run(change()), json, _applied)
 
@@ -293,7 +304,9 @@ def _applied(said: Mapping[str, Any]) -> RenderableType:
         repaired = f"; {said['records']} missing copies were written" if said["records"] else ""
         return f"{_where(said)}: nothing changes, version {said['version']} says the same{repaired}"
     title = f"{_where(said)}: version {said['version']}" + (" (not applied: --dry-run)" if said["dry_run"] else "")
-    shown = [title, _changes_table(said["changed"])]
+    since = said["redecide_since"]
+    again = [f"texts that came in since {_to_the_second(since)} are decided again"] if since else []
+    shown = [title, _changes_table(said["changed"]), *again]
     return Group(*shown, "", _findings_table(warnings)) if warnings else Group(*shown)
 
 
@@ -335,12 +348,18 @@ def _entries_table(entries: Sequence[Mapping[str, Any]]) -> RenderableType:
     for entry in entries:
         changed = ", ".join(f"{name} {_said(old)} -> {_said(new)}" for name, (old, new) in entry["changed"].items())
         did = [f"undoes {entry['undoes']}"] if entry["undoes"] is not None else []
-        did += [f"redecides since {entry['redecide_since']}"] if entry["redecide_since"] else []
+        did += [f"redecides since {_to_the_second(entry['redecide_since'])}"] if entry["redecide_since"] else []
         preview = entry["preview_digest"][:12] if entry["preview_digest"] else "without"
         what = "; ".join([*did, changed] if changed else did)
-        rows.append((entry["time"], _where(entry), entry["version"], entry["by"], what, preview, plain(entry["reason"])))
+        rows.append(
+            (_to_the_second(entry["time"]), _where(entry), entry["version"], entry["by"], what, preview, plain(entry["reason"]))
+        )
     listed = table(("time", "scope", "#version", "by", "changed", "preview", "reason"), rows)
     return Group(listed, *(_outcome_table(entry) for entry in entries if entry.get("actual")))
+
+
+def _to_the_second(time: str) -> str:
+    return f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _outcome_table(entry: Mapping[str, Any]) -> RenderableType:

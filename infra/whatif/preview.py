@@ -22,7 +22,7 @@ from infra.processes import write_whole
 from infra.settings import Settings
 from infra.settling import committed_by
 from infra.snapshots import load_all
-from infra.tuning import book
+from infra.tuning import book, policy_digest
 from infra.whatif.replaying import Control, Found, Job, Replay, Window
 from infra.wiring import bootstrap
 from schemas.events import AnyEvent, SubmissionEdited, SubmissionReceived, TrainingFinished
@@ -183,10 +183,6 @@ def _scope(request: Request, about: Asked) -> Json:
         "window": {f"{EVENTS.name}/{one.partition}": [one.start, one.end] for one in about.windows},
         "behind": about.behind,
     }
-
-
-def policy_digest(policy: Policy) -> str:
-    return sha256(orjson.dumps(policy.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _control(control: Control) -> Json:
