@@ -240,7 +240,10 @@ def apply(
 def _utc(time: datetime | None) -> datetime | None:
     if time is None:
         return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError:
+        raise AssayError("no time in UTC", got=time.isoformat(), hint="as in 2026-01-31T08:00:00Z") from None
 
 
 def _changes(said: Iterable[str]) -> dict[str, Value]:
