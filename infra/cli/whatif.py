@@ -265,13 +265,14 @@ def _values(said: str) -> tuple[str, list[int]]:
     try:
         ends, _, step = span.partition(":")
         low, high = (int(each) for each in ends.split(".."))
-        values = list(range(low, high + 1, int(step or 1)))
+        values = range(low, high + 1, int(step or 1))
     except ValueError:
-        values = []
-    if not values or len(values) > MOST_VALUES:
+        values = range(0)
+    # Not its length, which may be more than there are numbers for.
+    if not values or values[MOST_VALUES:]:
         hint = f"as in approve_confidence_permille=800..980:20, at most {MOST_VALUES} values"
         raise AssayError("no values to sweep", got=said, hint=hint)
-    return name.strip(), values
+    return name.strip(), list(values)
 
 
 MOST_VALUES = 200

@@ -1,6 +1,7 @@
 """What people and programs send that is no policy, no answer and no preview: said, and never a fault of ours."""
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import orjson
@@ -8,11 +9,13 @@ import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 
+from infra.cli.whatif import _values
 from infra.errors import AssayError
 from infra.http.problems import MOST_CHARACTERS, Problem, problem, said_as_problems
 from infra.sealing import sweep
 from infra.settings import Settings
 from infra.snapshots import load
+from infra.times import utc
 from infra.tuning import read_toml
 from infra.whatif.preview import _digest, _keep, _kept
 
@@ -92,3 +95,15 @@ def test_what_is_no_left_part_of_ours_stays(tmp_path: Path) -> None:
     (tmp_path / ".999999999.part").mkdir()
     sweep(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".x.part"]
+
+
+@pytest.mark.parametrize("span", ["2..9999999999999999999:1", "1..2:0", "2..1", "a..b", "1..201", "", "..", "1..2:3:4"])
+def test_a_sweep_of_too_many_values_is_refused_before_they_are_made(span: str) -> None:
+    with pytest.raises(AssayError, match="no values to sweep"):
+        _values(f"overlap_min={span}")
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+def test_a_time_that_utc_does_not_have_is_refused(time: str) -> None:
+    with pytest.raises(AssayError, match="no time in UTC"):
+        utc(datetime.fromisoformat(time))
