@@ -16,11 +16,11 @@ import uuid_utils
 from agents.keys import Erasure, TextReader
 from agents.log_reading import read_range
 from agents.publishing import Place
-from infra import snapshots
+from infra.datasets import snapshots
+from infra.datasets.lineage import Holding
 from infra.errors import AssayError
 from infra.importing.publish import message, publishing, put
 from infra.kafka.reading import ends
-from infra.lineage import Holding
 from infra.settings import Settings
 from infra.times import now
 from infra.wiring import bootstrap, key_store

@@ -10,10 +10,10 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 from rich.console import Group, RenderableType
 
-from infra import tuning
 from infra.cli.output import DryRun, Json, emit, holds, plain, table
 from infra.errors import AssayError, Exit
 from infra.kafka.topics import ensure_topics
+from infra.policies import tuning
 from infra.times import utc
 from infra.wiring import bootstrap, settings
 from schemas.policy import THRESHOLDS, Policy, Threshold
@@ -159,7 +159,7 @@ def lint(
 
 
 async def _live(about: tuning.Wish, no_live: bool) -> tuning.Live:
-    from infra.policy_facts import live_facts
+    from infra.policies.facts import live_facts
 
     return tuning.Live() if no_live else await live_facts(bootstrap(settings()), about.project, about.slice, datetime.now(UTC))
 
@@ -316,7 +316,7 @@ def log(*, project: Project = None, slice_: Slice = None, json: Json = False) ->
 
 def _with_outcomes(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     from infra.clickhouse.engine import asking
-    from infra.policy_facts import actual, predicted
+    from infra.policies.facts import actual, predicted
 
     for one in entries:
         one["predicted"] = predicted(settings().data_dir, one["preview_digest"])
@@ -396,8 +396,8 @@ def undo(
 
 
 async def _undo(wish: tuning.Undo, no_live: bool) -> dict[str, Any]:
-    from infra.policies import publish_policy
-    from infra.policy_facts import consequences
+    from infra.policies.facts import consequences
+    from infra.policies.log import publish_policy
 
     brokers = bootstrap(settings())
     await ensure_topics(brokers, settings())

@@ -11,18 +11,19 @@ import orjson
 
 from agents.log_reading import read_range
 from agents.settings import WorkerOptions
-from infra import lineage, runs
+from infra import runs
 from infra.code import code_version
+from infra.datasets import lineage
+from infra.datasets.snapshots import load_all
 from infra.errors import AssayError, Exit
 from infra.history.choosing import At
 from infra.history.kafka import KafkaHistory
 from infra.history.source import History
 from infra.kafka.reading import ends, live_states
+from infra.policies.tuning import book
 from infra.processes import write_whole
 from infra.settings import Settings
 from infra.settling import committed_by
-from infra.snapshots import load_all
-from infra.tuning import book
 from infra.whatif.replaying import Control, Found, Job, Replay, Window
 from infra.wiring import bootstrap
 from schemas.events import AnyEvent, SubmissionEdited, SubmissionReceived, TrainingFinished

@@ -7,13 +7,13 @@ from pathlib import Path
 import orjson
 import pytest
 
-from infra import lineage, snapshots, tracing
 from infra.cli import run
+from infra.datasets import lineage, snapshots, tracing
+from infra.datasets.openlineage import run_events
+from infra.datasets.snapshots import Request
 from infra.errors import AssayError
-from infra.openlineage import run_events
 from infra.runs import run_event
 from infra.settings import Settings
-from infra.snapshots import Request
 from infra.times import now
 from infra.wiring import settings
 from schemas.events import EvaluationFinished, TrainingFinished

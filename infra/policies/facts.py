@@ -11,7 +11,7 @@ import orjson
 from infra.errors import AssayError
 from infra.history.kafka import KafkaHistory
 from infra.kafka.reading import ends, live_state, live_states
-from infra.tuning import Live
+from infra.policies.tuning import Live
 from schemas.events import AnnotatorEnrolled, AnnotatorFlagged, AnyEvent, SnapshotSealed, TrainingFinished
 from schemas.identity import unix_milliseconds
 from schemas.topics import ANNOTATORS, EVENTS, RUNS, Topic

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from infra import times
 from infra.errors import AssayError, Exit
-from infra.policies import PolicyChange, history, policy_change, publish_policy, spread
+from infra.policies.log import PolicyChange, history, policy_change, publish_policy, spread
 from schemas.policy import THRESHOLDS, Policy
 from schemas.words import AnnotatorId, Project, Reason, Sha256, SliceId, UtcTime, Version
 from streams.policy_book import Book, Deciding, Page, difference
