@@ -16,7 +16,7 @@ from infra.kafka.topics import ensure_topics
 from infra.policies import tuning
 from infra.times import utc
 from infra.wiring import bootstrap, settings
-from schemas.policy import THRESHOLDS, Policy, Threshold
+from schemas.policy import THRESHOLD_BY_NAME, THRESHOLDS, Policy, Threshold
 from streams.policy_book import Book, difference
 from streams.policy_lint import Finding
 
@@ -34,7 +34,6 @@ NoLive = Annotated[
 ]
 Value = int | str | tuple[str, ...]
 ValueT = TypeVar("ValueT", int, tuple[str, ...])
-_BY_NAME = {threshold.name: threshold for threshold in THRESHOLDS}
 
 
 def show(
@@ -244,9 +243,9 @@ def _changes(said: Iterable[str]) -> dict[str, Value]:
 
 def _one_change(text: str) -> tuple[str, Value]:
     name, _, said = text.partition("=")
-    threshold = _BY_NAME.get(name.strip())
+    threshold = THRESHOLD_BY_NAME.get(name.strip())
     if threshold is None:
-        raise AssayError("no such threshold", got=name, hint=f"there are {', '.join(_BY_NAME)}")
+        raise AssayError("no such threshold", got=name, hint=f"there are {', '.join(THRESHOLD_BY_NAME)}")
     read = _choice if threshold.choices else _names if isinstance(threshold.default, tuple) else _number
     return threshold.name, read(threshold, said.strip())
 
@@ -316,7 +315,8 @@ def log(*, project: Project = None, slice_: Slice = None, json: Json = False) ->
 
 def _with_outcomes(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     from infra.clickhouse.engine import asking
-    from infra.policies.facts import actual, predicted
+    from infra.policies.facts import actual
+    from infra.policies.previews import predicted
 
     for one in entries:
         one["predicted"] = predicted(settings().data_dir, one["preview_digest"])

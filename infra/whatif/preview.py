@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
@@ -20,8 +20,8 @@ from infra.history.choosing import At
 from infra.history.kafka import KafkaHistory
 from infra.history.source import History
 from infra.kafka.reading import ends, live_states
+from infra.policies import previews
 from infra.policies.tuning import book
-from infra.processes import write_whole
 from infra.settings import Settings
 from infra.settling import committed_by
 from infra.whatif.replaying import Control, Found, Job, Replay, Window
@@ -39,11 +39,11 @@ from streams.diversity import Row as SliceRow
 from streams.flagging import Change, changes, is_about_people
 from streams.indices import of_embeddings
 from streams.policy_book import difference
+from streams.projection import Json
 from streams.rates import rate_of
 from streams.rules import DEFAULT_RULES
 from streams.whatif import Proposal
 
-Json = dict[str, Any]
 Watch = Callable[[str, int, int], None]
 
 
@@ -122,11 +122,11 @@ def preview(settings: Settings, request: Request, watch: Watch = lambda what, do
     """Replay, check, and say what would change. A preview whose replay does not reproduce production is told and not kept."""
     history = KafkaHistory(bootstrap(settings))
     about = asyncio.run(asked(settings, history, request))
-    home, manifests = settings.data_dir / "previews", load_all(settings)
+    manifests = load_all(settings)
     key = _key(request, about, manifests)
-    kept = _kept(home, key) if request.cache else None
+    kept = previews.kept(settings.data_dir, key) if request.cache else None
     if kept is not None:
-        return Preview(kept, home / f"{kept['digest']}.json", True)
+        return Preview(kept, previews.path_of(settings.data_dir, kept["digest"]), True)
     proposal = Proposal(request.project, about.next_version, request.policy, request.slice)
     between = _between(about.before, request.policy)
     too_new = settings.worker.too_new
@@ -142,7 +142,7 @@ def preview(settings: Settings, request: Request, watch: Watch = lambda what, do
             found = replay.found(held_back)
     said = _said(settings, request, about, found, people, manifests)
     said["digest"] = _digest(said)
-    return Preview(said, _keep(home, key, said), False)
+    return Preview(said, previews.keep(settings.data_dir, key, said), False)
 
 
 def _between(before: Policy, after: Policy) -> tuple[int, int, bool] | None:
@@ -178,16 +178,12 @@ def _scope(request: Request, about: Asked) -> Json:
         "project": request.project,
         "slice": request.slice or None,
         "based_on": about.version,
-        "policy_digest": policy_digest(request.policy),
+        "policy_digest": _digest(request.policy.model_dump(mode="json")),
         "changed": difference(about.before, request.policy),
         "code_version": code_version(),
         "window": {f"{EVENTS.name}/{one.partition}": [one.start, one.end] for one in about.windows},
         "behind": about.behind,
     }
-
-
-def policy_digest(policy: Policy) -> str:
-    return sha256(orjson.dumps(policy.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _control(control: Control) -> Json:
@@ -384,31 +380,14 @@ def _was_trained_on(event: AnyEvent, manifest: Manifest) -> bool:
     return isinstance(event.data, TrainingFinished) and lineage.uses(event, manifest.content_digest)
 
 
-# --- kept --------------------------------------------------------------------------------------
+# --- signed ------------------------------------------------------------------------------------
 
 
 def _digest(said: Json) -> str:
-    """SHA-256 over all that a preview says: policy, scope, window, code version and result."""
+    """SHA-256 as JSON in order of names; a preview's is over all that it says: policy, scope, window, code version and result."""
     return sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _key(request: Request, about: Asked, manifests: list[Manifest]) -> str:
     shown = {"flips": request.flips, "price": request.price_per_vote, "snapshots": [one.content_digest for one in manifests]}
-    return sha256(orjson.dumps(_scope(request, about) | shown, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def _kept(home: Path, key: str) -> Json | None:
-    try:
-        digest = (home / f"{key}.key").read_text()
-        said: Json = orjson.loads((home / f"{digest}.json").read_bytes())
-        return said
-    except (FileNotFoundError, orjson.JSONDecodeError):
-        return None
-
-
-def _keep(home: Path, key: str, said: Json) -> Path:
-    home.mkdir(parents=True, exist_ok=True)
-    path = home / f"{said['digest']}.json"
-    write_whole(path, orjson.dumps(said, option=orjson.OPT_INDENT_2))
-    write_whole(home / f"{key}.key", str(said["digest"]).encode())
-    return path
+    return _digest(_scope(request, about) | shown)

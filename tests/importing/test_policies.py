@@ -16,8 +16,8 @@ from infra.http.application import application
 from infra.http.policies import policy_routes
 from infra.importing.publish import message, publishing
 from infra.kafka.reading import ends
-from infra.policies.facts import predicted
 from infra.policies.log import CONTROLLED, PolicyChange, history, in_force, policy_change, publish_policy, spread
+from infra.policies.previews import predicted
 from infra.policies.tuning import Live
 from schemas.policy import THRESHOLDS, Policy, Threshold
 from schemas.topics import POLICIES
