@@ -36,7 +36,7 @@ from streams.annotators import Row as PersonRow
 from streams.consequences import STANDS, UNDETERMINED, Compared, Flip, Text, shares
 from streams.diversity import DIVERSITY, with_vectors
 from streams.diversity import Row as SliceRow
-from streams.flagging import Change, changes, is_about_people
+from streams.flagging import Change, changes, treat_alike
 from streams.indices import of_embeddings
 from streams.policy_book import difference
 from streams.projection import Json
@@ -159,8 +159,7 @@ async def _people(settings: Settings, request: Request, about: Asked, found: Com
     before = about.before
     # Rules about people are the project's: a slice's policy changes none.
     after = before if request.slice else request.policy
-    rules = any(is_about_people(name) and getattr(before, name) != getattr(after, name) for name in Policy.model_fields)
-    if not rules and not found.judgements:
+    if treat_alike(before, after) and not found.judgements:
         return []
     rows: dict[str, PersonRow] = {}
     in_force = DEFAULT_RULES
@@ -223,7 +222,7 @@ def _said(
         "people": [_person(change) for change in people],
         "slices": asyncio.run(_slices(settings, request, one)),
         "comparisons": {f"{old} -> {new}": count for (old, new), count in sorted(one.choices.items())},
-        "downstream": _downstream(settings, manifests, one),
+        "downstream": downstream(settings, manifests, one),
         "predicted": {
             **{stand: {name: stands[stand][name] for name in ("before", "low", "high")} for stand in STANDS},
             "flips": moved,
@@ -359,7 +358,7 @@ def _indices(row: SliceRow) -> Json:
 # --- what was made from it ---------------------------------------------------------------------
 
 
-def _downstream(settings: Settings, manifests: list[Manifest], one: Compared) -> list[Json]:
+def downstream(settings: Settings, manifests: list[Manifest], one: Compared) -> list[Json]:
     """Sealed snapshots with rows that would no longer be approved, or of which nobody can say; and the models tuned on them."""
     gone = {moved.subject for moved in one.moved if moved.old == "approved" and moved.new != UNDETERMINED}
     unknown = {moved.subject for moved in one.moved if moved.old == "approved" and moved.new == UNDETERMINED}
