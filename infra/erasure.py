@@ -16,11 +16,11 @@ import uuid_utils
 from agents.keys import Erasure, TextReader
 from agents.log_reading import read_range
 from agents.publishing import Place
-from infra import snapshots
+from infra.datasets import snapshots
+from infra.datasets.lineage import Holding
 from infra.errors import AssayError
 from infra.importing.publish import message, publishing, put
 from infra.kafka.reading import ends
-from infra.lineage import Holding
 from infra.settings import Settings
 from infra.times import now
 from infra.wiring import bootstrap, key_store
@@ -148,7 +148,7 @@ async def survey(brokers: str, author: str, texts: TextReader | None, watch: Wat
 
 
 @dataclass
-class Erased:
+class Outcome:
     """What an erasure did, or would do; `state`: erased, completed, erased_before, or would_be_erased."""
 
     author: str
@@ -191,7 +191,7 @@ def look(settings: Settings, author: str, open_texts: bool = False, watch: Watch
     return found
 
 
-def would_erase(settings: Settings, found: Survey) -> Erased:
+def would_erase(settings: Settings, found: Survey) -> Outcome:
     keys = key_store(settings)
     before = keys.erasure(found.author)
     state = "erased_before" if before is not None and before.done else "would_be_erased"
@@ -199,7 +199,7 @@ def would_erase(settings: Settings, found: Survey) -> Erased:
     return _told(found, state, before, count)
 
 
-def erase(settings: Settings, found: Survey, reason: str | None) -> Erased:
+def erase(settings: Settings, found: Survey, reason: str | None) -> Outcome:
     """Destroy the keys, and say so in every partition. Raises AssayError for a reason that no event can hold. What else
     holds plain copies is for the caller to end, who then calls `complete`."""
     keys = key_store(settings)
@@ -257,8 +257,8 @@ async def _tell(brokers: str, event: AnyEvent, told_in: set[int]) -> None:
             put(publisher, place, made)
 
 
-def _told(found: Survey, state: str, erasure: Erasure | None, count: int) -> Erased:
-    return Erased(
+def _told(found: Survey, state: str, erasure: Erasure | None, count: int) -> Outcome:
+    return Outcome(
         author=found.author,
         state=state,
         event=erasure.event if erasure else None,

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import uuid_utils
 
-from infra import snapshots
+from infra.datasets import snapshots
 from infra.errors import AssayError, Exit
+from infra.folders import unfinished
 from infra.runs import announce, run_event
-from infra.sealing import unfinished
 from infra.settings import Settings
 from infra.times import now
 from infra.wiring import bootstrap

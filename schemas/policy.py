@@ -185,4 +185,5 @@ def _threshold(name: str, said: dict[str, Any]) -> Threshold:
 
 
 THRESHOLDS = _thresholds()
+THRESHOLD_BY_NAME = {threshold.name: threshold for threshold in THRESHOLDS}
 MODELS: tuple[Model, ...] = get_args(Model)

@@ -14,7 +14,7 @@ from schemas.policy import Policy
 from schemas.words import Origin
 from streams.annotators import PREFERENCE, Row, subject_of
 from streams.projection import Effect
-from streams.rules import RULES, Rules, action_of, look, rate_holds, rules_of
+from streams.rules import OF_PEOPLE, RULES, Rules, action_of, look, rate_holds, rules_of
 from streams.tallies import HOURLY, RATES, Tally, add, pack_tally, take_back, trim, unpack_tally
 
 
@@ -34,9 +34,9 @@ class Change(NamedTuple):
     restricted_from: int | None
 
 
-def is_about_people(name: str) -> bool:
-    """Whether a threshold of this name is one of the rules about people."""
-    return name.startswith((*(f"{rule}_" for rule in RULES), "recent_votes", "clear_margin", "flag_hours"))
+def treat_alike(one: Policy, other: Policy) -> bool:
+    """Whether two policies have the same rules about people."""
+    return all(getattr(one, name) == getattr(other, name) for name in OF_PEOPLE)
 
 
 def changes(rows: Mapping[str, Row], before: Rules, policy: Policy, project: str, differences: Iterable[Effect]) -> list[Change]:
@@ -45,9 +45,8 @@ def changes(rows: Mapping[str, Row], before: Rules, policy: Policy, project: str
     by_person: dict[str, list[Effect]] = {}
     for one in differences:
         by_person.setdefault(one.key, []).append(one)
-    same = all(getattr(before.policy, name) == getattr(policy, name) for name in Policy.model_fields if is_about_people(name))
     found: list[Change] = []
-    for annotator in sorted(by_person if same else {*rows, *by_person}):
+    for annotator in sorted(by_person if treat_alike(before.policy, policy) else {*rows, *by_person}):
         row = rows.get(annotator, Row())
         for name in (project, project + PREFERENCE):
             differing = [one for one in by_person.get(annotator, ()) if _tally_of(one) == name]

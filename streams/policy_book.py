@@ -63,11 +63,6 @@ class Book:
     def next_version(self, project: str) -> int:
         return max((page.data.version for page in self.pages if page.data.project == project), default=0) + 1
 
-    def before(self, page: Page) -> Page | None:
-        """What was applied to its scope before it."""
-        earlier = [one for one in self.of(*page.scope) if one.data.version < page.data.version]
-        return earlier[-1] if earlier else None
-
     def decided_before(self, page: Page) -> Deciding:
         """What decided in its scope before it."""
         project, slice_ = page.scope

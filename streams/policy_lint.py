@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from schemas.policy import Policy
 from schemas.words import Action
 from streams.projection import NOWHERE
-from streams.rules import rate_holds
+from streams.rules import OF_PEOPLE, rate_holds
 from streams.scores import Scores, is_sure, summed
 from streams.weighing import InForce, Rules, rules_of
 
@@ -22,13 +22,6 @@ FALSE_BAN = 0.005
 REASON_CHARACTERS = 10
 _RATES = {"rejection": "rejection_min_decided", "disagreement": "disagreement_min_scored", "golden": "golden_min_seen"}
 _HARSH: dict[Action, int] = {"notify": 0, "deprioritise": 1, "restrict": 2}
-#: Thresholds about people. They are looked at over a whole project.
-OF_PEOPLE = (
-    "rejection_limit_permille", "rejection_min_decided", "rejection_action", "disagreement_limit_permille",
-    "disagreement_min_scored", "disagreement_action", "golden_limit_permille", "golden_min_seen", "golden_action",
-    "hurry_share_permille", "hurry_floor_milliseconds", "hurry_action", "constant_share_permille", "constant_action",
-    "copying_z_milli", "copying_action", "recent_votes", "clear_margin_permille", "flag_hours",
-)  # fmt: skip
 
 
 class Finding(NamedTuple):

@@ -14,6 +14,13 @@ from streams.tallies import RATES, Judged, Tally, rate_counts
 from streams.weights import passes_limit
 
 RULES = ("rejection", "disagreement", "golden", "constant", "copying", "hurry")
+#: Thresholds about people. They are looked at over a whole project.
+OF_PEOPLE = (
+    "rejection_limit_permille", "rejection_min_decided", "rejection_action", "disagreement_limit_permille",
+    "disagreement_min_scored", "disagreement_action", "golden_limit_permille", "golden_min_seen", "golden_action",
+    "hurry_share_permille", "hurry_floor_milliseconds", "hurry_action", "constant_share_permille", "constant_action",
+    "copying_z_milli", "copying_action", "recent_votes", "clear_margin_permille", "flag_hours",
+)  # fmt: skip
 #: Too fast votes say something only beside one of these.
 _BESIDE = ("disagreement", "golden", "constant", "copying")
 #: A vote is too fast under this part of the project's median.

@@ -20,7 +20,8 @@ from schemas.topics import ANNOTATORS, ASSIGNMENTS, EVENTS, VERDICTS, Topic
 from schemas.wire import TooNew, Undecodable
 from schemas.words import MAX_VERSION
 from streams.assignable import Lease
-from streams.assignment import Ask, Assignment, Choice, Nothing, drawn, lease_of
+from streams.assigning import apply, lease_of
+from streams.assignment import Ask, Assignment, Choice, Nothing, drawn
 from streams.projection import Record, record_of
 from streams.sealed import revision_of, speaker
 
@@ -218,7 +219,7 @@ class Desk:
         if topic == ASSIGNMENTS.name:
             self._read_assignment(record)
             return
-        self.state.apply(record)
+        apply(self.state, record)
         if isinstance(record.event.data, e.SubmissionReceived | e.SubmissionEdited):
             self._keep_text(record.event.subject, record.event.data)
         elif isinstance(record.event.data, e.AuthorErased):
@@ -226,11 +227,11 @@ class Desk:
 
     def _read_assignment(self, record: Record) -> None:
         if isinstance(record.event.data, e.DeskOpened):
-            self.state.apply(record)
+            apply(self.state, record)
             if self.generation and self.state.desks[record.partition] > (self.generation, self.id):
                 raise Fenced(record.event.data.generation)
         if self._ledger is None or not self._ledger.read(record.event.id, record.partition):
-            self.state.apply(record)
+            apply(self.state, record)
 
     def _keep_text(self, subject: str, data: e.SubmissionReceived | e.SubmissionEdited) -> None:
         revision = revision_of(data)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from infra.assignment.desk import Desk
-from infra.tuning import Live
+from infra.policies.tuning import Live
 from streams.assignable import COMPARISON
 from streams.assignment import Assignment, suits
 from streams.candidates import Candidates

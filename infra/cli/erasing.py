@@ -10,11 +10,11 @@ from rich.console import Group, RenderableType
 
 from infra import erasure
 from infra.cli.output import DryRun, Json, emit, holds, plain, table, watched
+from infra.datasets.lineage import holding
 from infra.erasure import Survey
 from infra.errors import AssayError, Exit
-from infra.lineage import holding
+from infra.folders import sweep
 from infra.scanning import Scan, scan
-from infra.sealing import sweep
 from infra.wiring import settings
 
 

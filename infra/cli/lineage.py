@@ -20,7 +20,7 @@ def model(run: str, *, openlineage: OpenLineage = False, source: Origin = "kafka
         assay lineage model smoke-0123456789ab --json | jq .people.voters
         assay lineage model smoke-0123456789ab --openlineage
     """
-    from infra.tracing import of_model
+    from infra.datasets.tracing import of_model
 
     with watched("read the log", json or openlineage) as watch:
         told = of_model(settings(), run, history(source), watch)
@@ -34,7 +34,7 @@ def snapshot(name: str, *, openlineage: OpenLineage = False, source: Origin = "k
         assay lineage snapshot mine
         assay lineage snapshot 043a7187 --json
     """
-    from infra.tracing import of_snapshot
+    from infra.datasets.tracing import of_snapshot
 
     with watched("read the log", json or openlineage) as watch:
         told = of_snapshot(settings(), name, history(source), watch)
@@ -47,7 +47,7 @@ def submission(subject: str, *, source: Origin = "kafka", json: Json = False) ->
     Examples:
         assay lineage submission haiku-7
     """
-    from infra.tracing import of_submission
+    from infra.datasets.tracing import of_submission
 
     emit(of_submission(settings(), subject, history(source)), json, _render_submission)
 
@@ -58,7 +58,7 @@ def annotator(name: str, *, source: Origin = "kafka", json: Json = False) -> Non
     Examples:
         assay lineage annotator w-17 --json
     """
-    from infra.tracing import of_annotator
+    from infra.datasets.tracing import of_annotator
 
     emit(of_annotator(settings(), name, history(source)), json, _render_annotator)
 
@@ -70,7 +70,7 @@ def _tell(told: dict[str, Any], openlineage: bool, source: str, json: bool) -> N
 
     import orjson
 
-    from infra.openlineage import run_events
+    from infra.datasets.openlineage import run_events
     from infra.wiring import bootstrap
 
     # An archive does not say which brokers it was copied from.

@@ -10,13 +10,13 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 from rich.console import Group, RenderableType
 
-from infra import tuning
 from infra.cli.output import DryRun, Json, emit, holds, plain, table
 from infra.errors import AssayError, Exit
 from infra.kafka.topics import ensure_topics
+from infra.policies import tuning
 from infra.times import utc
 from infra.wiring import bootstrap, settings
-from schemas.policy import THRESHOLDS, Policy, Threshold
+from schemas.policy import THRESHOLD_BY_NAME, THRESHOLDS, Policy, Threshold
 from streams.policy_book import Book, difference
 from streams.policy_lint import Finding
 
@@ -34,7 +34,6 @@ NoLive = Annotated[
 ]
 Value = int | str | tuple[str, ...]
 ValueT = TypeVar("ValueT", int, tuple[str, ...])
-_BY_NAME = {threshold.name: threshold for threshold in THRESHOLDS}
 
 
 def show(
@@ -170,7 +169,7 @@ def lint(
 
 
 async def _live(about: tuning.Wish, no_live: bool) -> tuning.Live:
-    from infra.policy_facts import live_facts
+    from infra.policies.facts import live_facts
 
     return tuning.Live() if no_live else await live_facts(bootstrap(settings()), about.project, about.slice, datetime.now(UTC))
 
@@ -255,9 +254,9 @@ def _changes(said: Iterable[str]) -> dict[str, Value]:
 
 def _one_change(text: str) -> tuple[str, Value]:
     name, _, said = text.partition("=")
-    threshold = _BY_NAME.get(name.strip())
+    threshold = THRESHOLD_BY_NAME.get(name.strip())
     if threshold is None:
-        raise AssayError("no such threshold", got=name, hint=f"there are {', '.join(_BY_NAME)}")
+        raise AssayError("no such threshold", got=name, hint=f"there are {', '.join(THRESHOLD_BY_NAME)}")
     read = _choice if threshold.choices else _names if isinstance(threshold.default, tuple) else _number
     return threshold.name, read(threshold, said.strip())
 
@@ -329,7 +328,8 @@ def log(*, project: Project = None, slice_: Slice = None, json: Json = False) ->
 
 def _with_outcomes(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     from infra.clickhouse.engine import asking
-    from infra.policy_facts import actual, predicted
+    from infra.policies.facts import actual
+    from infra.policies.previews import predicted
 
     for one in entries:
         one["predicted"] = predicted(settings().data_dir, one["preview_digest"])
@@ -415,8 +415,8 @@ def undo(
 
 
 async def _undo(wish: tuning.Undo, no_live: bool) -> dict[str, Any]:
-    from infra.policies import publish_policy
-    from infra.policy_facts import consequences
+    from infra.policies.facts import consequences
+    from infra.policies.log import publish_policy
 
     brokers = bootstrap(settings())
     await ensure_topics(brokers, settings())

@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.console import Group, RenderableType
 
-from infra import snapshots, times
+from infra import times
 from infra.cli.output import DryRun, Json, emit, holds, note, table, watched
 from infra.cli.sources import Origin, history
+from infra.datasets import snapshots
+from infra.datasets.snapshots import Check, Request, Sealed
 from infra.errors import AssayError, Exit
 from infra.runs import announce
-from infra.snapshots import Check, Request, Sealed
 from infra.wiring import settings
 from schemas.manifest import FORMATS, Layout, Manifest, RowKind, SplitBy, SplitRule
 from schemas.topics import EVENTS
@@ -54,7 +55,7 @@ def create(
         assay snapshot create pairs --project poems --format preference --dry-run
         assay snapshot create strict --project oasst --as-of 2026-03-01 --policy strict.toml --split 90/10
     """
-    from infra.given_policies import given_policies
+    from infra.policies.given import given_policies
 
     offsets, time = _until(as_of)
     row_kind, layout = _format(format, kind)
@@ -110,7 +111,7 @@ def diff(name: str, other: str, *, source: Origin = "kafka", json: Json = False)
         assay snapshot diff march april
         assay snapshot diff mine strict --json
     """
-    from infra.snapshot_differences import compare
+    from infra.datasets.differences import compare
 
     with watched("read the log", json) as watch:
         found = compare(settings(), name, other, watch, history(source))
@@ -137,7 +138,7 @@ def reproduce(
         assay snapshot reproduce mine/manifest.json
         assay snapshot reproduce mine --source /mnt/backup/assay
     """
-    from infra.snapshot_copies import reproduce as again
+    from infra.datasets.copies import reproduce as again
 
     offsets, time = _until(as_of)
     with watched("read the log", json) as watch:
@@ -151,7 +152,7 @@ def rebuild(name: str, *, source: Origin = "kafka", json: Json = False, dry_run:
     Examples:
         assay snapshot rebuild mine
     """
-    from infra.snapshot_copies import successor
+    from infra.datasets.copies import successor
 
     with watched("read the log", json) as watch:
         sealed = successor(settings(), name, watch, history(source), dry_run)
@@ -236,7 +237,7 @@ def _render_sealed(sealed: Sealed) -> RenderableType:
 
 
 def _render_manifest(manifest: Manifest) -> RenderableType:
-    from infra.dataset_card import quality_lines
+    from infra.datasets.card import quality_lines
 
     slices = [(f"  {name}", f"{counts['train']} train, {counts['test']} test") for name, counts in manifest.slices.items()]
     offsets = [(f"  {place}", offset) for place, offset in manifest.offsets.items()]

@@ -9,8 +9,9 @@ from cyclopts import Parameter
 from rich.console import RenderableType
 
 from infra import runs as log
-from infra import snapshots, training
+from infra import training
 from infra.cli.output import DryRun, Json, emit, progress, table
+from infra.datasets import snapshots
 from infra.training import Run, Watch
 from infra.wiring import settings
 from ray_jobs.measure import Progress

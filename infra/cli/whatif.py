@@ -10,10 +10,10 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Group, RenderableType
 
-from infra import tuning
 from infra.cli.output import Json, emit, plain, progress, table
 from infra.cli.policies import File, Project, Set, Slice, asked
 from infra.errors import AssayError, Exit
+from infra.policies import tuning
 from infra.settings import Settings
 from infra.wiring import bootstrap, key_store, settings
 

@@ -10,9 +10,11 @@ from zlib import crc32
 
 from agents.settings import WorkerOptions
 from agents.skills import Skills
-from infra import ports, snapshots, training
+from infra import ports, training
 from infra.clickhouse.engine import reach
 from infra.clickhouse.reconcile import Partition, reconcile
+from infra.datasets import snapshots
+from infra.datasets.snapshots import Request
 from infra.demo import findings
 from infra.demo.report import Report
 from infra.demo_data import demo_events, demo_policies
@@ -22,10 +24,9 @@ from infra.importing.intake import Report as Intake
 from infra.importing.intake import intake
 from infra.importing.publish import Message, event_key, known_events, publish
 from infra.kafka.reading import ends
-from infra.policies import publish_policy
+from infra.policies.log import publish_policy
 from infra.settings import Settings
 from infra.settling import Lag, settled
-from infra.snapshots import Request
 from infra.supervisor import Supervisor
 from infra.system import create_topics, parts
 from infra.verification import Verification, verify

@@ -10,7 +10,7 @@ from infra.importing.facts import Found, Options
 from infra.importing.lines import Line, Problem, opened, text_lines
 from infra.importing.oasst import oasst
 from infra.importing.self_instruct import EVAL, self_instruct
-from infra.policies import PolicyChange, policy_change
+from infra.policies.log import PolicyChange, policy_change
 from schemas.policy import Policy
 from schemas.upcasts import ToldEvent
 

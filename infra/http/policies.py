@@ -13,12 +13,12 @@ import orjson
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from infra import tuning
 from infra.errors import AssayError
 from infra.http.problems import Problem, problem
-from infra.policies import publish_policy
-from infra.policy_facts import consequences
-from infra.tuning import Conflict, Live, Refused
+from infra.policies import tuning
+from infra.policies.facts import consequences
+from infra.policies.log import publish_policy
+from infra.policies.tuning import Conflict, Live, Refused
 from schemas.words import AnnotatorId, Project, Reason, Sha256, SliceId, UtcTime, Version
 
 OfProject = Annotated[Project, Path()]

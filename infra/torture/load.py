@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from agents.publishing import partition_of
-from infra.policies import policy_change
+from infra.policies.log import policy_change
 from schemas.catalogue import NEWEST
 from schemas.events import AnyEvent
 from schemas.identity import event_id

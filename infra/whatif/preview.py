@@ -3,26 +3,24 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import orjson
+from typing import NamedTuple
 
 from agents.log_reading import read_range
 from agents.settings import WorkerOptions
-from infra import lineage, runs
+from infra import runs
 from infra.code import code_version
+from infra.datasets import lineage
+from infra.datasets.snapshots import load_all
 from infra.errors import AssayError, Exit
 from infra.history.choosing import At
 from infra.history.kafka import KafkaHistory
 from infra.history.source import History
 from infra.kafka.reading import ends, live_states
-from infra.processes import write_whole
+from infra.policies import previews
+from infra.policies.tuning import book, policy_digest
 from infra.settings import Settings
 from infra.settling import committed_by
-from infra.snapshots import load_all
-from infra.tuning import book, policy_digest
 from infra.whatif.replaying import Control, Found, Job, Replay, Window
 from infra.wiring import bootstrap
 from schemas.events import AnyEvent, SubmissionEdited, SubmissionReceived, TrainingFinished
@@ -35,14 +33,14 @@ from streams.annotators import Row as PersonRow
 from streams.consequences import STANDS, UNDETERMINED, Compared, Flip, Text, shares
 from streams.diversity import DIVERSITY, with_vectors
 from streams.diversity import Row as SliceRow
-from streams.flagging import Change, changes, is_about_people
+from streams.flagging import Change, changes, treat_alike
 from streams.indices import of_embeddings
 from streams.policy_book import difference
+from streams.projection import Json
 from streams.rates import rate_of
 from streams.rules import DEFAULT_RULES
 from streams.whatif import Proposal
 
-Json = dict[str, Any]
 Watch = Callable[[str, int, int], None]
 
 
@@ -121,11 +119,11 @@ def preview(settings: Settings, request: Request, watch: Watch = lambda what, do
     """Replay, check, and say what would change. A preview whose replay does not reproduce production is told and not kept."""
     history = KafkaHistory(bootstrap(settings))
     about = asyncio.run(asked(settings, history, request))
-    home, manifests = settings.data_dir / "previews", load_all(settings)
+    manifests = load_all(settings)
     key = _key(request, about, manifests)
-    kept = _kept(home, key) if request.cache else None
+    kept = previews.kept(settings.data_dir, key) if request.cache else None
     if kept is not None:
-        return Preview(kept, home / f"{kept['digest']}.json", True)
+        return Preview(kept, previews.path_of(settings.data_dir, kept["digest"]), True)
     proposal = Proposal(request.project, about.next_version, request.policy, request.slice)
     between = _between(about.before, request.policy)
     too_new = settings.worker.too_new
@@ -140,8 +138,8 @@ def preview(settings: Settings, request: Request, watch: Watch = lambda what, do
         if held_back:
             found = replay.found(held_back)
     said = _said(settings, request, about, found, people, manifests)
-    said["digest"] = _digest(said)
-    return Preview(said, _keep(home, key, said), False)
+    said["digest"] = previews.digest_of(said)
+    return Preview(said, previews.keep(settings.data_dir, key, said), False)
 
 
 def _between(before: Policy, after: Policy) -> tuple[int, int, bool] | None:
@@ -158,8 +156,7 @@ async def _people(settings: Settings, request: Request, about: Asked, found: Com
     before = about.before
     # Rules about people are the project's: a slice's policy changes none.
     after = before if request.slice else request.policy
-    rules = any(is_about_people(name) and getattr(before, name) != getattr(after, name) for name in Policy.model_fields)
-    if not rules and not found.judgements:
+    if treat_alike(before, after) and not found.judgements:
         return []
     rows: dict[str, PersonRow] = {}
     in_force = DEFAULT_RULES
@@ -222,7 +219,7 @@ def _said(
         "people": [_person(change) for change in people],
         "slices": asyncio.run(_slices(settings, request, one)),
         "comparisons": {f"{old} -> {new}": count for (old, new), count in sorted(one.choices.items())},
-        "downstream": _downstream(settings, manifests, one),
+        "downstream": downstream(settings, manifests, one),
         "predicted": {
             **{stand: {name: stands[stand][name] for name in ("before", "low", "high")} for stand in STANDS},
             "flips": moved,
@@ -358,7 +355,7 @@ def _indices(row: SliceRow) -> Json:
 # --- what was made from it ---------------------------------------------------------------------
 
 
-def _downstream(settings: Settings, manifests: list[Manifest], one: Compared) -> list[Json]:
+def downstream(settings: Settings, manifests: list[Manifest], one: Compared) -> list[Json]:
     """Sealed snapshots with rows that would no longer be approved, or of which nobody can say; and the models tuned on them."""
     gone = {moved.subject for moved in one.moved if moved.old == "approved" and moved.new != UNDETERMINED}
     unknown = {moved.subject for moved in one.moved if moved.old == "approved" and moved.new == UNDETERMINED}
@@ -379,33 +376,9 @@ def _was_trained_on(event: AnyEvent, manifest: Manifest) -> bool:
     return isinstance(event.data, TrainingFinished) and lineage.uses(event, manifest.content_digest)
 
 
-# --- kept --------------------------------------------------------------------------------------
-
-
-def _digest(said: Json) -> str:
-    """SHA-256 over all that a preview says: policy, scope, window, code version and result."""
-    return sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
+# --- signed ------------------------------------------------------------------------------------
 
 
 def _key(request: Request, about: Asked, manifests: list[Manifest]) -> str:
     shown = {"flips": request.flips, "price": request.price_per_vote, "snapshots": [one.content_digest for one in manifests]}
-    return sha256(orjson.dumps(_scope(request, about) | shown, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def _kept(home: Path, key: str) -> Json | None:
-    try:
-        digest = (home / f"{key}.key").read_bytes().decode("ascii")
-        said: Json = orjson.loads((home / f"{digest}.json").read_bytes())
-        # What was damaged, or written by somebody else, is replayed again.
-        signed = {name: value for name, value in said.items() if name != "digest"}
-        return said if said["digest"] == digest == _digest(signed) else None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return None
-
-
-def _keep(home: Path, key: str, said: Json) -> Path:
-    home.mkdir(parents=True, exist_ok=True)
-    path = home / f"{said['digest']}.json"
-    write_whole(path, orjson.dumps(said, option=orjson.OPT_INDENT_2))
-    write_whole(home / f"{key}.key", str(said["digest"]).encode())
-    return path
+    return previews.digest_of(_scope(request, about) | shown)

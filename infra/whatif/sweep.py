@@ -1,7 +1,7 @@
 """One threshold over many values, in one pass over the log."""
 
 import asyncio
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from infra.errors import AssayError, Exit
 from infra.history.kafka import KafkaHistory
@@ -11,10 +11,9 @@ from infra.whatif.replaying import Job, Replay
 from infra.wiring import bootstrap
 from schemas.topics import EVENTS, VERDICTS
 from streams.consequences import STANDS, Compared, shares
+from streams.projection import Json
 from streams.rates import rate_of
 from streams.whatif import Proposal
-
-Json = dict[str, Any]
 
 
 class Point(NamedTuple):

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from infra.clickhouse.engine import Store
-from infra.policy_facts import actual
+from infra.policies.facts import actual
 from schemas import events as e
 from schemas import upcasts as u
 from schemas.policy import Policy

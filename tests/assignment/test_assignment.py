@@ -16,6 +16,7 @@ from schemas.events import AnyEvent
 from schemas.identity import unix_milliseconds
 from schemas.words import Frozen
 from streams.assignable import Lease
+from streams.assigning import apply
 from streams.assignment import Ask, Assignment, Choice
 from streams.candidates import LAST, Candidates, Rank
 from streams.projection import Record
@@ -48,7 +49,7 @@ def told(*facts: tuple[str, Frozen], into: Assignment | None = None) -> Assignme
     """A desk's state that was told these facts, a second apart."""
     state = into or Assignment()
     for number, (subject, data) in enumerate(facts):
-        state.apply(record(event(subject, data, number)))
+        apply(state, record(event(subject, data, number)))
     return state
 
 
@@ -143,7 +144,7 @@ class Play:
     def _tell(self, subject: str, data: Frozen) -> None:
         # All of it just now: nothing has waited for long.
         self.told.append(record(event(subject, data, 86_400), self.count))
-        self.state.apply(self.told[-1])
+        apply(self.state, self.told[-1])
 
     def _ask(self, person: str, draw: int) -> None:
         lease = hand_out(self.state, person, self.count, draw)
@@ -238,7 +239,7 @@ def test_topics_may_arrive_in_any_order_among_themselves(actions: list[tuple[Any
         queues.setdefault(_topic(one), []).append(one)
     shuffled = Assignment()
     while waiting := [queue for queue in queues.values() if queue]:
-        shuffled.apply(chance.choice(waiting).pop(0))
+        apply(shuffled, chance.choice(waiting).pop(0))
     assert [choices(shuffled, person) for person in PEOPLE] == [choices(play.state, person) for person in PEOPLE]
     assert {name: row.place for name, row in shuffled.subjects.items()} == {n: r.place for n, r in play.state.subjects.items()}
 
@@ -371,7 +372,7 @@ def test_a_lease_under_an_open_ones_id_is_none() -> None:
     forged = first.model_copy(update={"subject": "s-2", "data": e.LeaseGranted(annotator="ben", **about)})
     state = told(("s-1", received()), ("s-2", received()))
     for said in (opened, first, forged):
-        state.apply(record(said))
+        apply(state, record(said))
     assert {name: [lease.annotator for lease in row.leases.values()] for name, row in state.subjects.items()} == {
         "s-1": ["anna"],
         "s-2": [],

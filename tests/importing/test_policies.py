@@ -18,9 +18,9 @@ from infra.http.application import application
 from infra.http.policies import policy_routes
 from infra.importing.publish import message, publishing
 from infra.kafka.reading import ends
-from infra.policies import CONTROLLED, PolicyChange, history, in_force, policy_change, publish_policy, spread
-from infra.policy_facts import predicted
-from infra.tuning import Live
+from infra.policies.log import CONTROLLED, PolicyChange, history, in_force, policy_change, publish_policy, spread
+from infra.policies.previews import predicted
+from infra.policies.tuning import Live
 from schemas.policy import THRESHOLDS, Policy, Threshold
 from schemas.topics import POLICIES
 from tests.importing.conftest import PARTITIONS, Assay

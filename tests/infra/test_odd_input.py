@@ -10,13 +10,13 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 
 from infra.cli.whatif import _values
+from infra.datasets.snapshots import load
 from infra.errors import AssayError
+from infra.folders import sweep
 from infra.http.problems import MOST_CHARACTERS, Problem, problem, said_as_problems
-from infra.sealing import sweep
+from infra.policies.tuning import read_toml
 from infra.settings import Settings
-from infra.snapshots import load
 from infra.times import utc
-from infra.tuning import read_toml
 from infra.whatif.preview import _digest, _keep, _kept
 
 BAD_TOML = [

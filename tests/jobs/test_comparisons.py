@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from agents.publishing import partition_of
-from infra import rankings, snapshots
+from infra import rankings
+from infra.datasets import snapshots
 from infra.errors import AssayError
 from infra.importing.publish import publishing
 from infra.memory.broker import MemoryBroker

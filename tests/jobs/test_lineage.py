@@ -7,18 +7,21 @@ from pathlib import Path
 import orjson
 import pytest
 
-from infra import lineage, snapshots, tracing
 from infra.cli import run
+from infra.datasets import lineage, snapshots, tracing
+from infra.datasets.openlineage import run_events
+from infra.datasets.snapshots import Request
 from infra.errors import AssayError
-from infra.openlineage import run_events
 from infra.runs import run_event
 from infra.settings import Settings
-from infra.snapshots import Request
 from infra.times import now
+from infra.whatif.preview import downstream
 from infra.wiring import settings
 from schemas.events import EvaluationFinished, TrainingFinished
+from schemas.manifest import RowKind
 from schemas.topics import EVENTS
 from schemas.words import UUID7_PATTERN
+from streams.consequences import Compared, Moved
 from streams.projection import Json, Record
 from tests.jobs.conversations import approved, compared, edit, text, votes
 from tests.jobs.histories import policy
@@ -65,6 +68,22 @@ def test_holding_sees_both_sides_of_a_pair_and_no_later_edit(tmp_path: Path) -> 
         assert lineage.holding(world, "ed") == []
         written = lineage.written_in(world)
         assert written.authors("c", early) <= {"asker", "w-3"}
+
+
+def test_a_preview_names_what_rests_on_a_text_and_passes_over_files_that_an_erasure_took(tmp_path: Path) -> None:
+    moved = Compared(
+        moved=[Moved("a", "en/x/y", "approved", "rejected", ""), Moved("b", "en/x/y", "approved", "undetermined", "")]
+    )
+    with log_of(TEXTS, tmp_path) as world:
+        kinds: tuple[tuple[str, RowKind], ...] = (("rows", "completion"), ("pairs", "preference"), ("erased", "completion"))
+        for name, kind in kinds:
+            request = Request(name, kind)
+            manifest = snapshots.seal(world, request, snapshots.build(world, request)).manifest
+        say(world, [run_event("test-1", trained(manifest.content_digest), now())])
+        for file in manifest.files:
+            (snapshots.folder(world, "erased") / file.path).unlink()
+        told = [tuple(one.values()) for one in downstream(world, snapshots.load_all(world), moved)]
+        assert [(name, *rest) for name, _, *rest in told] == [("rows", 3, 1, 1, ["test-1"]), ("pairs", 1, 1, 1, [])]
 
 
 # --- both ways ---------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.snapshots import Built, Request, built_from, policy_digest
+from infra.datasets.snapshots import Built, Request, built_from, policy_digest
 from schemas.events import PreferenceCast, SubmissionRuled, SubmissionWithdrawn, VoteCast, VoteRetracted
 from schemas.manifest import SplitRule
 from streams.dataset import Dataset, Harvest, Wanted, chosen, content_digest

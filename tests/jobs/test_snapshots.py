@@ -14,14 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from agents.publishing import partition_of
-from infra import parquet, runs, snapshots
+from infra import runs
+from infra.datasets import parquet, snapshots
+from infra.datasets.snapshots import Request
 from infra.errors import AssayError
 from infra.importing.publish import publishing
 from infra.kafka.topics import ensure_topics
 from infra.memory.broker import MemoryBroker
 from infra.memory.clients import serving
 from infra.settings import Kafka, Settings, Worker
-from infra.snapshots import Request
 from schemas.events import SnapshotSealed
 from schemas.manifest import LAYOUTS
 from schemas.topics import EVENTS

@@ -9,18 +9,18 @@ from typing import Any
 import orjson
 import pytest
 
-from infra import lineage, snapshots
 from infra.cli import run
+from infra.datasets import lineage, snapshots
+from infra.datasets.copies import reproduce, successor
+from infra.datasets.differences import compare
+from infra.datasets.snapshots import Request, Sealed
 from infra.errors import AssayError
-from infra.given_policies import given_policies
 from infra.history.archive import ArchiveHistory
 from infra.history.archiving import archive
 from infra.history.kafka import KafkaHistory
-from infra.policies import policy_change
+from infra.policies.given import given_policies
+from infra.policies.log import policy_change
 from infra.settings import Settings
-from infra.snapshot_copies import reproduce, successor
-from infra.snapshot_differences import compare
-from infra.snapshots import Request, Sealed
 from infra.training import checked
 from infra.wiring import settings
 from schemas.events import AuthorErased, GoldenAnswerSet, VoteCast

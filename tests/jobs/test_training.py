@@ -14,10 +14,10 @@ pytest.importorskip("torch", reason="the extra `train` is not installed")
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from infra import parquet, snapshots
+from infra.datasets import parquet, snapshots
+from infra.datasets.snapshots import Built, Request
 from infra.errors import AssayError
 from infra.settings import Kafka, Models, Settings
-from infra.snapshots import Built, Request
 from infra.training import checked, gguf, models_dir
 from ray_jobs import models, train
 from ray_jobs.cluster import cluster, run

@@ -9,7 +9,7 @@ from scipy.stats import binom
 
 from schemas.policy import Policy
 from streams.policy_lint import HORIZON, Case, flagged, lint
-from streams.rules import rate_holds
+from streams.rules import OF_PEOPLE, RULES, rate_holds
 
 
 def codes(case: Case) -> dict[str, str]:
@@ -101,3 +101,8 @@ def test_more_looks_flag_more_and_never_more_than_their_sum(error: float, limit:
         over = next((wrong for wrong in range(total + 1) if rate_holds(wrong, total, limit, minimum)), total + 1)
         each += float(binom.sf(over - 1, total, error))
     assert 0 <= chances[-1] <= min(1.0, each) + 1e-9
+
+
+def test_every_threshold_of_a_rule_is_one_about_people() -> None:
+    named = {name for name in Policy.model_fields if name.startswith(tuple(f"{rule}_" for rule in RULES))}
+    assert named <= set(OF_PEOPLE) <= set(Policy.model_fields)

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from agents.keys import TextReader
-from infra import parquet, snapshots
+from infra.datasets import parquet, snapshots
+from infra.datasets.snapshots import Request, Watch, in_force_of, log_of, request_of
 from infra.errors import AssayError, Exit
 from infra.history.source import History
 from infra.settings import Settings
-from infra.snapshots import Request, Watch, in_force_of, log_of, request_of
 from infra.wiring import key_store
 from schemas.manifest import Manifest
 from schemas.topics import EVENTS

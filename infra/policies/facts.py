@@ -3,29 +3,23 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import orjson
-
-from infra.errors import AssayError
 from infra.history.kafka import KafkaHistory
 from infra.kafka.reading import ends, live_state, live_states
-from infra.tuning import Live
+from infra.policies.tuning import Live
 from schemas.events import AnnotatorEnrolled, AnnotatorFlagged, AnyEvent, SnapshotSealed, TrainingFinished
 from schemas.identity import unix_milliseconds
 from schemas.topics import ANNOTATORS, EVENTS, RUNS, Topic
 from streams.assignment import suits
 from streams.policy_book import Page
-from streams.projection import HOUR_MILLISECONDS, Record, topic_of
+from streams.projection import HOUR_MILLISECONDS, Json, Record, topic_of
 from streams.review import REVIEW, ReviewState
 from streams.submissions import Row, live_votes
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-Json = dict[str, Any]
 #: Who voted within this is there to vote again.
 RECENT_DAYS = 30
 #: When what happened is compared with what was predicted.
@@ -122,22 +116,6 @@ def _was_held_back(event: AnyEvent, page: Page) -> bool:
 
 
 # --- predicted against actual ------------------------------------------------------------------
-
-
-def predicted(data_dir: Path, digest: str | None) -> Json | None:
-    """What the preview with this digest said would be, if it is still there."""
-    path = data_dir / "previews" / f"{digest}.json"
-    if digest is None or not path.exists():
-        return None
-    try:
-        whole: Json = orjson.loads(path.read_bytes())
-        said: Json = whole["predicted"]
-        signed = {name: value for name, value in whole.items() if name != "digest"}
-        if sha256(orjson.dumps(signed, option=orjson.OPT_SORT_KEYS)).hexdigest() != digest:
-            raise ValueError("it is not what was signed")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AssayError("a preview cannot be read", where=path, got=repr(error), hint="make it again") from None
-    return said
 
 
 def actual(client: "Client", project: str, slice_: str | None, since: datetime, now: datetime) -> dict[str, Mapping[str, int]]:

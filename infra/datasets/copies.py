@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from infra import snapshots
+from infra.datasets import snapshots
+from infra.datasets.snapshots import Request, Sealed, Watch, request_of
 from infra.errors import AssayError, Exit
 from infra.history.source import History
 from infra.settings import Settings
-from infra.snapshots import Request, Sealed, Watch, request_of
 from schemas.manifest import Manifest
 from schemas.topics import EVENTS
 

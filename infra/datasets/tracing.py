@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from agents.keys import TextReader
-from infra import lineage, snapshots
+from infra.datasets import lineage, snapshots
+from infra.datasets.snapshots import Request, Watch, request_of
 from infra.errors import AssayError
 from infra.history.source import History
 from infra.settings import Settings
-from infra.snapshots import Request, Watch, request_of
 from infra.wiring import key_store
 from schemas.events import EvaluationFinished, PolicyApplied, PreferenceCast, SnapshotSealed, TrainingFinished, VoteCast
 from schemas.manifest import ANY, GivenPolicy, Manifest

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra import parquet, runs, snapshots
+from infra import runs
+from infra.datasets import parquet, snapshots
 from infra.history.kafka import KafkaHistory
 from infra.kafka.reading import ends
 from infra.settings import Settings

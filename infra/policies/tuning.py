@@ -2,7 +2,6 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,14 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from infra import times
 from infra.errors import AssayError, Exit
-from infra.policies import PolicyChange, history, policy_change, publish_policy, spread
-from schemas.policy import THRESHOLDS, Policy
+from infra.policies.log import PolicyChange, history, policy_change, publish_policy, spread
+from infra.policies.previews import digest_of
+from schemas.policy import THRESHOLD_BY_NAME, Policy
 from schemas.words import AnnotatorId, Project, Reason, Sha256, SliceId, UtcTime, Version
 from streams.policy_book import Book, Deciding, Page, difference
 from streams.policy_lint import Case, Finding, lint
-
-Json = dict[str, Any]
-_BY_NAME = {threshold.name: threshold for threshold in THRESHOLDS}
+from streams.projection import Json
 
 
 class Document(BaseModel):
@@ -95,7 +93,7 @@ def as_toml(project: str, slice_: str | None, deciding: Deciding) -> str:
     head = [("project", project), *([("slice", slice_)] if slice_ else []), ("based_on", deciding.version)]
     lines = [f"{name} = {_toml(value)}" for name, value in head] + ["", "[policy]"]
     for name, value in deciding.policy.model_dump(mode="json").items():
-        threshold = _BY_NAME[name]
+        threshold = THRESHOLD_BY_NAME[name]
         lines += [f"# {threshold.help} ({threshold.range}, {threshold.unit})", f"{name} = {_toml(value)}"]
     return "\n".join(lines) + "\n"
 
@@ -120,9 +118,9 @@ def read_toml(path: Path) -> Document:
 
 def changed(before: Policy, changes: Mapping[str, Any]) -> Policy:
     """The policy with these thresholds. Raises AssayError."""
-    unknown = [name for name in changes if name not in _BY_NAME]
+    unknown = [name for name in changes if name not in THRESHOLD_BY_NAME]
     if unknown:
-        raise AssayError("no such threshold", got=unknown[0], hint=f"there are {', '.join(_BY_NAME)}")
+        raise AssayError("no such threshold", got=unknown[0], hint=f"there are {', '.join(THRESHOLD_BY_NAME)}")
     told = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
     try:
         return Policy(**(before.model_dump() | told))
@@ -131,7 +129,7 @@ def changed(before: Policy, changes: Mapping[str, Any]) -> Policy:
     if not first["loc"]:
         message = first["msg"].removeprefix("Value error, ")
         raise AssayError("these thresholds contradict each other", got=message, hint="set both in one command")
-    threshold = _BY_NAME.get(str(first["loc"][0]))
+    threshold = THRESHOLD_BY_NAME.get(str(first["loc"][0]))
     hint = "names have letters, digits, . _ -" if threshold is None or isinstance(threshold.default, tuple) else threshold.range
     raise AssayError(f"{first['loc'][0]} cannot be this: {first['msg']}", got=first["input"], hint=hint)
 
@@ -224,7 +222,7 @@ def _look_at_preview(previews: Path | None, wish: Wish, after: Policy) -> None:
 
 
 def policy_digest(policy: Policy) -> str:
-    return sha256(orjson.dumps(policy.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return digest_of(policy.model_dump(mode="json"))
 
 
 async def apply(brokers: str, wish: Wish, live: Live, previews: Path | None = None) -> Json:

@@ -15,15 +15,15 @@ import orjson
 from pydantic import ValidationError
 
 from agents.keys import TextReader
-from infra import parquet
 from infra.code import code_version
-from infra.dataset_card import card
+from infra.datasets import parquet
+from infra.datasets.card import card
 from infra.errors import AssayError, Exit
+from infra.folders import unfinished
 from infra.history.kafka import KafkaHistory
 from infra.history.source import History
 from infra.processes import write_whole
 from infra.runs import announce, run_event
-from infra.sealing import unfinished
 from infra.settings import Settings
 from infra.times import now
 from infra.wiring import bootstrap, key_store

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from infra.errors import AssayError
 from infra.history.source import History
-from infra.tuning import changed, read_toml
+from infra.policies.tuning import changed, read_toml
 from schemas.events import PolicyApplied, PolicyProposed
 from schemas.manifest import ANY, GivenPolicy
 from schemas.policy import Policy

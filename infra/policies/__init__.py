@@ -1,0 +1,1 @@
+"""Policies as events, and how they change: from a proposal to its undoing."""
