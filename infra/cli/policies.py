@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -316,7 +316,7 @@ def log(*, project: Project = None, slice_: Slice = None, json: Json = False) ->
     """List every policy that was put into force: when, by whom, why, what it changed, and what came of it.
 
     Where a policy was applied with a preview that is still kept, what it predicted stands beside what happened: texts by
-    verdict 1 and 24 hours after, and now, as the analytics store has them.
+    verdict 1 and 24 hours after, and now (or when another version took over), as the analytics store has them.
 
     Example: assay policy log --project sp
     """
@@ -338,9 +338,18 @@ def _with_outcomes(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     with asking(settings()) as client:
         for one in entries:
             if one["predicted"]:
-                since = datetime.fromisoformat(one["time"])
-                one["actual"] = actual(client, one["project"], one["slice"], since, datetime.now(UTC))
+                since, until = datetime.fromisoformat(one["time"]), _end(entries, one)
+                one["actual"] = actual(client, one["project"], one["slice"], since, until or datetime.now(UTC))
+                one["replaced_at"] = None if until is None else until.isoformat().replace("+00:00", "Z")
     return entries
+
+
+def _end(entries: list[dict[str, Any]], one: Mapping[str, Any]) -> datetime | None:
+    """When another version took over in its scope: what came after is not its doing. A fact's time is that of the record
+    that it is from."""
+    scope = (one["project"], one["slice"])
+    later = [other for other in entries if (other["project"], other["slice"]) == scope and other["version"] > one["version"]]
+    return datetime.fromisoformat(later[0]["time"]) - timedelta(milliseconds=1) if later else None
 
 
 def _entries_table(entries: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -370,7 +379,8 @@ def _outcome_table(entry: Mapping[str, Any]) -> RenderableType:
         if stand in predicted
     ]
     title = f"\n{_where(entry)} version {entry['version']}: predicted against actual"
-    return table(("texts", "#predicted", *(f"#{name.replace('_', ' ')}" for name in actual)), rows, title=title)
+    names = [name.replace("_", " ") if name != "now" or not entry["replaced_at"] else "when replaced" for name in actual]
+    return table(("texts", "#predicted", *(f"#{name}" for name in names)), rows, title=title)
 
 
 def _range_of(said: Any) -> str:

@@ -60,13 +60,15 @@ def _fits(manifest: Manifest) -> None:
 
 
 def _is_new(settings: Settings, folder: Path) -> None:
-    there = [path for path in settings.data_dir.glob("*") if path not in (folder, *folder.parents)]
+    # Keys are brought back first: no text can be opened without them, and they are in no archive.
+    mine = (folder, *folder.parents, settings.data_dir / "keys")
+    there = [path for path in settings.data_dir.glob("*") if path not in mine]
     if there:
         raise AssayError(
             "the data directory is not empty",
             where=settings.data_dir,
             got=", ".join(sorted(path.name for path in there)[:5]),
-            hint="restore into a new one: --data-dir names it",
+            hint="restore into a new one: --data-dir names it; what an interrupted restore left there is to be deleted first",
         )
 
 

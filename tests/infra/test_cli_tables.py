@@ -90,6 +90,6 @@ def test_a_sweep_fits_a_terminal() -> None:
     point = {**ends, "value": 880, "undetermined": 0.0458, "votes_per_subject": [9.596, 10.759], "cost": [0.0, 0.0]}
     point |= {"golden_accuracy": 0.925, "golden_interval": [0.918, 0.933], "yield": [2_345, 2_574]}
     said = narrow(whatif._points({"threshold": "t", "events": 9, "in_force": 880, "points": [point]}), 100)
-    row = "880 * 46.9-51.5 47.3-51.9   0.0-4.6 1.2-5.8          4.6 9.60-10.76 0.925 [0.918-0.933] 2,345-2,574"
+    row = "880 * 46.9-51.5 47.3-51.8   0.0-4.6 1.2-5.8          4.6 9.60-10.76 0.925 [0.918-0.933] 2,345-2,574"
     assert said[-1].split() == row.split()
     assert len(said) == 3
