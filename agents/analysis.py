@@ -13,15 +13,16 @@ import uuid_utils
 
 from agents.clients import Producer, new_producer
 from agents.embedding import Analysis, Embedder, load_embedder
-from agents.keys import TextReader
+from agents.keys import TextReader, Unreadable
 from agents.partition import Status
 from agents.publishing import Publisher, delivered, fact_headers
-from agents.quarantine import written_by_later
+from agents.quarantine import Quarantine, TooManyRefused, written_by_later
 from agents.settings import WorkerSettings
 from schemas import events as e
 from schemas.catalogue import TYPE_OF
 from schemas.topics import EVENTS
 from schemas.wire import TooNew, Undecodable, decode
+from streams.projection import Refusal
 from streams.sealed import revision_of, speaker
 
 _ANALYSED = TYPE_OF[e.SubmissionAnalysed]
@@ -40,9 +41,14 @@ class Wanted(NamedTuple):
     revision: int
     text: str
     time: Any
-    partition: int
     #: Who wrote the text.
     by: str
+    #: The record that it came in.
+    raw: Any
+
+    @property
+    def partition(self) -> int:
+        return int(self.raw.partition)
 
 
 def wanted(records: list[Any], too_new: str = "stop") -> list[Wanted]:
@@ -67,7 +73,7 @@ def wanted(records: list[Any], too_new: str = "stop") -> list[Wanted]:
             continue
         if isinstance(event.data, e.SubmissionReceived | e.SubmissionEdited):
             revision, by = revision_of(event.data), str(speaker(event.data))
-            found.append(Wanted(event.subject, revision, event.data.text, event.time, raw.partition, by))
+            found.append(Wanted(event.subject, revision, event.data.text, event.time, by, raw))
     return found
 
 
@@ -93,6 +99,8 @@ class AnalysisRunner:
         self._settings = settings
         self._fatal = fatal
         self._producer: Producer | None = None
+        self._publisher: Publisher
+        self._quarantine: Quarantine
         self._embedder: Embedder | None = None
         self._texts = TextReader(settings.keys)
         #: Texts come again: placeholders of imported sets, boilerplate, edits that were undone.
@@ -102,10 +110,23 @@ class AnalysisRunner:
         """Handle a stream of Faust events whose values are batches, until it ends."""
         try:
             async for event in stream:
-                await self._analyse(self._readable(wanted(event.value, self._settings.too_new)))
+                await self._batch(event.value)
                 event.ack()
         except Exception as error:
             self._fatal(error)
+
+    async def _batch(self, records: list[Any]) -> None:
+        await self._connect()
+        readable, refused = self._opened(wanted(records, self._settings.too_new))
+        for want, refusal in refused:
+            self._quarantine.put(want.raw, refusal)
+        try:
+            self._quarantine.check(records)
+        except TooManyRefused:
+            await delivered(await self._publisher.send_all())
+            raise
+        await self._analyse(readable)
+        await delivered(await self._publisher.send_all())
 
     async def keep(self, partitions: set[int]) -> None:
         """Nothing is held between batches."""
@@ -121,23 +142,32 @@ class AnalysisRunner:
         if self._producer is not None:
             await self._producer.stop()
 
-    def _readable(self, texts: list[Wanted]) -> list[Wanted]:
-        """The texts as people wrote them, without those that were erased before their turn came."""
-        read = ((want, self._texts.read(want.subject, want.revision, want.text, want.by)) for want in texts)
-        return [want._replace(text=text) for want, text in read if text is not None]
+    def _opened(self, texts: list[Wanted]) -> tuple[list[Wanted], list[tuple[Wanted, Refusal]]]:
+        """The texts as people wrote them, without those that were erased before their turn came; and those that nobody sealed
+        here, which one record of anybody's is enough for. Raises KeyTrouble where no text can be read."""
+        found, refused = list[Wanted](), list[tuple[Wanted, Refusal]]()
+        for want in texts:
+            try:
+                text = self._texts.read(want.subject, want.revision, want.text, want.by)
+            except Unreadable as error:
+                refused.append((want, Refusal("unreadable", f"{error.what}: bring its key, then `assay quarantine replay`")))
+                continue
+            if text is not None:
+                found.append(want._replace(text=text))
+        return found, refused
 
     async def _analyse(self, texts: list[Wanted]) -> None:
-        publisher = Publisher(await self._connected())
         for start in range(0, len(texts), CHUNK_TEXTS):
             chunk = texts[start : start + CHUNK_TEXTS]
             found = await asyncio.to_thread(self._embed, [want.text for want in chunk])
-            await self._record(publisher, chunk, found)
+            await self._record(chunk, found)
 
-    async def _connected(self) -> Producer:
+    async def _connect(self) -> None:
         if self._producer is None:
-            self._producer = new_producer(self._settings.brokers)
-            await self._producer.start()
-        return self._producer
+            producer = new_producer(self._settings.brokers)
+            await producer.start()
+            self._producer, self._publisher = producer, Publisher(producer)
+            self._quarantine = Quarantine(self._publisher, "analysis", self._settings)
 
     def _embed(self, texts: list[str]) -> list[Analysis]:
         if self._embedder is None:
@@ -148,11 +178,11 @@ class AnalysisRunner:
         self._known |= zip(fresh, self._embedder.analyse(fresh), strict=True)
         return [self._known[text] for text in texts]
 
-    async def _record(self, publisher: Publisher, chunk: list[Wanted], found: list[Analysis]) -> None:
+    async def _record(self, chunk: list[Wanted], found: list[Analysis]) -> None:
         for want, analysis in zip(chunk, found, strict=True):
             id_ = str(uuid_utils.uuid7())
             time = max(0, int(want.time.timestamp() * 1000))
             value = event_bytes(want, analysis, id_)
             place = (EVENTS.name, want.partition)
-            publisher.add(place, want.subject.encode(), value, time, fact_headers(id_, _ANALYSED))
-        await delivered(await publisher.send_all())
+            self._publisher.add(place, want.subject.encode(), value, time, fact_headers(id_, _ANALYSED))
+        await delivered(await self._publisher.send_all())

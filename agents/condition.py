@@ -22,7 +22,7 @@ class Condition:
 
     def __init__(self, runners: Sequence[AgentRunner]) -> None:
         self._runners = runners
-        #: Which partitions the group gave to us; None until it did for the first time.
+        #: Which partitions the group gave to us, once their runners know; None until it did for the first time.
         self.assigned: frozenset[Place] | None = None
         self.stopping = False
         self._beat = time.monotonic()
@@ -36,10 +36,10 @@ class Condition:
         stages = [status.state for runner in self._runners for status in runner.status()]
         return "ready" if all(stage == "live" for stage in stages) else "recovering"
 
-    def recovering(self) -> set[Place]:
-        """What must not be handed over yet."""
+    def taken(self) -> frozenset[Place]:
+        """What may be handed over: given to us, known to its runner, and recovered."""
         found = [status for runner in self._runners for status in runner.status()]
-        return {(status.topic, status.partition) for status in found if status.state != "live"}
+        return (self.assigned or frozenset()) - {(one.topic, one.partition) for one in found if one.state != "live"}
 
     def recovered(self) -> int:
         """Grows while a recovery moves."""

@@ -30,6 +30,8 @@ from streams.sealed import Owner, associated, author, edits_of, key_id
 MASTER_VARIABLE = "ASSAY_KEYS__MASTER"
 _FIELD = b'"wrapped":"'
 _NONCE_BYTES = 12
+#: What reading a line may raise that is not as it was written.
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError)
 
 
 class KeyTrouble(Exception):
@@ -38,6 +40,11 @@ class KeyTrouble(Exception):
     def __init__(self, what: str, where: object, hint: str) -> None:
         super().__init__(f"{what}; where: {where}; hint: {hint}")
         self.what, self.where, self.hint = what, where, hint
+
+
+class Unreadable(KeyTrouble):
+    """Words that no key of this store opens, though it has others: they were sealed elsewhere, or somebody wrote them to the log
+    who has no key. The texts beside them can be read."""
 
 
 class Erased(Exception):
@@ -73,7 +80,7 @@ class _Line:
 
     @property
     def destroyed(self) -> bool:
-        return not self.wrapped.strip("0")
+        return bool(self.wrapped) and not self.wrapped.strip("0")
 
 
 class KeyStore:
@@ -137,7 +144,7 @@ class KeyStore:
         return {"key": key_id, "kind": owner.kind, "owner": owner.name, "wrapped": wrapped}
 
     def for_opening(self, key_id: str) -> Cipher:
-        """The cipher of this key. Raises Erased, and KeyTrouble where it is not here."""
+        """The cipher of this key. Raises Erased, and KeyTrouble where it is not here: Unreadable where others are."""
         with self._guard:
             self._refresh()
             if key_id not in self._lines:
@@ -145,7 +152,9 @@ class KeyStore:
             line = self._lines.get(key_id)
             if line is None:
                 hint = "the worker, the desk and the command line need the key store of the data directory that sealed this log"
-                raise KeyTrouble(f"no key {key_id} is in the key store", self.path, hint)
+                # A store without any key is none that sealed a log.
+                trouble = Unreadable if self._lines else KeyTrouble
+                raise trouble(f"no key {key_id} is in the key store", self.path, hint)
             if line.destroyed or line.owner in self._gone:
                 raise Erased
             return self._cipher(key_id)
@@ -316,9 +325,22 @@ class KeyStore:
                 # Somebody was killed while writing a line, and nothing was sealed with what it said.
                 os.truncate(self.path, self._read)
             self._overwrite()
+            self._tidy()
             yield
         finally:
             os.close(descriptor)
+
+    def _tidy(self) -> None:
+        """End a rotation that was interrupted: left lying, its files open keys that are destroyed later, and a second rotation
+        would write over the only master key that opens this store."""
+        _remove(self.folder / "keys.jsonl.part")
+        following = self.folder / "master.key.next"
+        if self._given or not following.exists():
+            return
+        if fingerprint(_decoded(following.read_text(), following)) == self._fingerprint:
+            self._take_next()
+        else:
+            _remove(following)
 
     def _begin(self) -> None:
         path = self.folder / "master.key"
@@ -330,7 +352,7 @@ class KeyStore:
     def _append(self, said: dict[str, Any]) -> None:
         raw = orjson.dumps(said) + b"\n"
         with self.path.open("ab", buffering=0) as file:
-            file.write(raw)
+            _write_all(file.fileno(), raw)
         self._look()
 
     def _refresh(self) -> None:
@@ -349,7 +371,7 @@ class KeyStore:
             return
         try:
             self._read_on()
-        except orjson.JSONDecodeError:
+        except _DAMAGE:
             # Opened just before a rotation blanked it: the next one has its name by now.
             self._forget()
             self._read_all()
@@ -358,7 +380,7 @@ class KeyStore:
     def _read_all(self) -> None:
         try:
             self._read_on()
-        except orjson.JSONDecodeError:
+        except _DAMAGE:
             raise KeyTrouble("the key store is damaged", self.path, "bring it back from a copy") from None
 
     def _read_on(self) -> None:
@@ -449,10 +471,10 @@ def _wrap(master: bytes, key_id: str, owner: Owner, key: bytes) -> str:
 
 
 def _unwrap(master: bytes, key_id: str, owner: Owner, wrapped: str) -> bytes:
-    raw = base64.b64decode(wrapped)
     try:
+        raw = base64.b64decode(wrapped)
         return AESGCM(master).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _bound(key_id, owner))
-    except InvalidTag:
+    except (InvalidTag, ValueError):
         hint = "the line was changed; bring the file back from a copy"
         raise KeyTrouble(f"key {key_id} does not open", "keys.jsonl", hint) from None
 
@@ -463,12 +485,27 @@ def _write_private(path: Path, content: bytes) -> None:
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(descriptor, content)
+        _write_all(descriptor, content)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
     part.replace(path)
     _fsync(path.parent)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    """Where the disk is full the system writes a part and says so only when asked for more: half a tombstone destroys nothing."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _remove(path: Path) -> None:
+    """With what stands in it, which may be keys."""
+    if path.exists():
+        with path.open("r+b") as file:
+            _blank(file.fileno())
+        path.unlink()
 
 
 def _blank(descriptor: int) -> None:
@@ -500,7 +537,7 @@ class TextReader:
 
     def read(self, subject: str, revision: int, kept: str, by: str) -> str | None:
         """The text; None where it was erased. What was never sealed is as it stands, unless `by` (who wrote it) was erased.
-        Raises KeyTrouble where its key should be here and is not, or does not open it."""
+        Raises Unreadable where its key is not here or does not open it, and KeyTrouble where no text can be read."""
         key = key_id(kept)
         if key is None:
             return None if self.keys.is_erased(by) else kept
@@ -510,4 +547,4 @@ class TextReader:
             return None
         except Tampered as error:
             hint = "somebody wrote to the log what Assay did not seal: see its source with `assay explain`"
-            raise KeyTrouble(f"a sealed text does not open: {error}", f"{subject}, revision {revision}", hint) from error
+            raise Unreadable(f"a sealed text does not open: {error}", f"{subject}, revision {revision}", hint) from error

@@ -61,13 +61,15 @@ class BatchConsumer(Consumer):
                 yield tp, message
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        """Leave alone what is still being recovered: handed over, it would hold up the agent's other partitions."""
-        held_back = cast(Any, self.app).condition.recovering()
-        wanted = {tp for tp in active_partitions or () if (tp.topic, tp.partition) not in held_back}
+        """Leave alone what is still being recovered: handed over, it would hold up the agent's other partitions. And what no
+        runner knows yet: Faust resumes the flow beside our part in a rebalance, and a batch that comes before it is nobody's. It
+        would be left alone, and nothing fetched again before the next record of its partition comes, or the next rebalance."""
+        taken, active = cast(Any, self.app).condition.taken(), active_partitions or ()
+        wanted = {tp for tp in active if (tp.topic, tp.partition) in taken}
         if not wanted:
             await asyncio.sleep(RECOVERING_SECONDS)
             return {}
-        return await super()._getmany(wanted, RECOVERING_SECONDS if held_back else timeout)
+        return await super()._getmany(wanted, timeout if len(wanted) == len(active) else RECOVERING_SECONDS)
 
     async def _seek_back(self) -> None:
         """Fetched while flow was stopped, or overtaken by a rebalance: go back to the committed offsets, or these records

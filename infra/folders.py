@@ -12,7 +12,8 @@ from infra.processes import born
 def sweep(home: Path) -> None:
     """Remove what processes left that were killed before their folder was whole."""
     for left in home.glob(".*.part"):
-        if born(int(left.name.split(".")[1])) is None:
+        pid = left.name.split(".")[1]
+        if pid.isdecimal() and born(int(pid)) is None:
             shutil.rmtree(left, ignore_errors=True)
 
 

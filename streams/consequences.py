@@ -296,7 +296,8 @@ def flips(worlds: Worlds, variant: Variant, moved: Iterable[Moved], most: int) -
 
 
 def why(state: ReviewState, row: Row, policies: Mapping[int, InForce]) -> str:
-    """Why a row stands as it does, by the votes that had come when it was decided."""
+    """Why a row stands as it does, by the votes that had come when it was decided. The weights of then are not kept: where
+    there are newer ones, it says that it goes by those."""
     rules = rules_in(state, row.project, row.slice)
     told = twin(row)
     told.weighed = UNWEIGHED
@@ -305,7 +306,7 @@ def why(state: ReviewState, row: Row, policies: Mapping[int, InForce]) -> str:
         if row.decided_under != rules.version and row.decided_under in policies:
             in_force = policies[row.decided_under]
             rules = rules_of(in_force, in_force.policy.labels, state.shared, row.project, "review")
-    return in_words(account(told, rules))
+    return in_words(account(told, rules), weighed_since=row.verdict is not None and rules.weighed > row.reached)
 
 
 # --- why nothing flips -------------------------------------------------------------------------

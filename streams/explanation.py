@@ -193,8 +193,12 @@ def _near(policy: Json, reached: int) -> Iterator[tuple[str, int]]:
 # --- in words ----------------------------------------------------------------------------------
 
 
-def in_words(said: Json, where: str = "") -> str:
-    """One sentence: who said what, how sure that makes, against which threshold."""
+def in_words(said: Json, where: str = "", weighed_since: bool = False) -> str:
+    """One sentence: who said what, how sure that makes, against which threshold.
+
+    `weighed_since`: the account weighs the votes by newer weights than those that decided, so that its probability
+    is not the one that was compared.
+    """
     decision, policy = said["decision"], said["policy"]
     votes = len(said["votes"])
     for_it = sum(vote["label"] == decision["label"] for vote in said["votes"])
@@ -207,11 +211,15 @@ def in_words(said: Json, where: str = "") -> str:
         counted = f"{for_it} of {votes} say {decision['label']}, {sure} < {_wanted(said)}"
         return f"Waiting for one more vote: {counted} (policy {policy['version']})."
     head = f"{decision['verdict'].capitalize()} under policy {policy['version']}{where}: "
-    return head + _reason(said, f"{for_it} of {votes} say {decision['label']}, {sure}") + "."
+    return head + _reason(said, f"{for_it} of {votes} say {decision['label']}, {sure}", weighed_since) + "."
 
 
-def _reason(said: Json, counted: str) -> str:
+def _reason(said: Json, counted: str, weighed_since: bool) -> str:
     because, policy = said["decision"]["because"], said["policy"]
+    if weighed_since and because != RULED:
+        counted += " by the weights of now"
+        if because == "confidence":
+            return f"{counted}; by those of then at least {_wanted(said)}"
     if because == "confidence":
         return f"{counted} >= {_wanted(said)}"
     if because == "overlap_max":

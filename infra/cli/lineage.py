@@ -12,7 +12,7 @@ from infra.wiring import settings
 OpenLineage = Annotated[bool, Parameter(name="--openlineage", negative="", help="Print OpenLineage run events, one a line.")]
 
 
-def model(run: str, *, openlineage: OpenLineage = False, source: Origin = "kafka", json: Json = False) -> None:
+def model(run: str, /, *, openlineage: OpenLineage = False, source: Origin = "kafka", json: Json = False) -> None:
     """Trace a model: its training and snapshot, and the texts, votes, people, policies and checks behind every row.
 
     Examples:
@@ -27,7 +27,7 @@ def model(run: str, *, openlineage: OpenLineage = False, source: Origin = "kafka
     _tell(told, openlineage, source, json)
 
 
-def snapshot(name: str, *, openlineage: OpenLineage = False, source: Origin = "kafka", json: Json = False) -> None:
+def snapshot(name: str, /, *, openlineage: OpenLineage = False, source: Origin = "kafka", json: Json = False) -> None:
     """Trace a snapshot, by its name or digest, whether it is on this data directory or only the log knows it.
 
     Examples:
@@ -41,7 +41,7 @@ def snapshot(name: str, *, openlineage: OpenLineage = False, source: Origin = "k
     _tell(told, openlineage, source, json)
 
 
-def submission(subject: str, *, source: Origin = "kafka", json: Json = False) -> None:
+def submission(subject: str, /, *, source: Origin = "kafka", json: Json = False) -> None:
     """Say what happened to a submission or comparison, and which snapshots and models hold its text.
 
     Examples:
@@ -52,7 +52,7 @@ def submission(subject: str, *, source: Origin = "kafka", json: Json = False) ->
     emit(of_submission(settings(), subject, history(source)), json, _render_submission)
 
 
-def annotator(name: str, *, source: Origin = "kafka", json: Json = False) -> None:
+def annotator(name: str, /, *, source: Origin = "kafka", json: Json = False) -> None:
     """Say which snapshots and models hold a person's texts, and which rest on their votes.
 
     Examples:

@@ -11,9 +11,10 @@ import orjson
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from pydantic import BaseModel
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from infra.errors import Exit
 
@@ -48,9 +49,25 @@ def _plain(value: Any) -> Any:
     return list(value)
 
 
+class _Plain(Table):
+    """Its columns move together before any cell is folded, and its title is not folded into a narrow table."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        wanted = self.__rich_measure__(console, options.update(max_width=_UNBOUND)).maximum
+        if wanted > options.max_width:
+            self.padding = (0, 0, 0, 1)
+        if self.title is not None and len(str(self.title)) > wanted:
+            yield Text(str(self.title), style="table.title")
+            self.title = None
+        yield from super().__rich_console__(console, options)
+
+
+_UNBOUND = 10_000
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
     """A plain table; a column whose name starts with `#` is of numbers and stands to the right."""
-    made = Table(title=title, title_justify="left", box=None, show_header=any(columns), header_style="bold", pad_edge=False)
+    made = _Plain(title=title, title_justify="left", box=None, show_header=any(columns), header_style="bold", pad_edge=False)
     for column in columns:
         made.add_column(column.lstrip("#"), justify="right" if column.startswith("#") else "left", overflow="fold")
     for row in rows:

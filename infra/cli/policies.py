@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -59,12 +59,23 @@ def show(
 
 
 def _policies(found: Sequence[Mapping[str, Any]]) -> RenderableType:
-    names = [f"#{one['project']}{'/' + one['slice'] if one.get('slice') else ''} v{one['version']}" for one in found]
+    names = [f"#{_where(one)} v{one['version']}" for one in found]
+    if len(found) > 1:
+        return _side_by_side(found, names)
     columns = ("threshold", "unit", "#default", *names, "#range", "help")
     rows = [
         (t.name, t.unit, _said(t.default), *(_said(one["policy"][t.name]) for one in found), t.range, t.help) for t in THRESHOLDS
     ]
     return table(columns, rows)
+
+
+def _side_by_side(found: Sequence[Mapping[str, Any]], names: Sequence[str]) -> RenderableType:
+    """Of many scopes what somebody changed: all of it beside its meaning fits no terminal."""
+    rows = [(t.name, _said(t.default), *(_said(one["policy"][t.name]) for one in found)) for t in THRESHOLDS]
+    changed = [row for row in rows if len(set(row[1:])) > 1]
+    same = len(rows) - len(changed)
+    more = f"the other {same} are as by default; --project NAME shows all of one, with unit, range and meaning"
+    return Group(table(("threshold", "#default", *names), changed), "", more)
 
 
 def _said(value: object) -> str:
@@ -232,7 +243,7 @@ def apply(
 
     async def change() -> dict[str, Any]:
         await ensure_topics(bootstrap(settings()), settings())
-        return await tuning.apply(bootstrap(settings()), wish, await _live(wish, no_live))
+        return await tuning.apply(bootstrap(settings()), wish, await _live(wish, no_live), settings().data_dir / "previews")
 
     emit(asyncio.run(change()), json, _applied)
 
@@ -292,7 +303,9 @@ def _applied(said: Mapping[str, Any]) -> RenderableType:
         repaired = f"; {said['records']} missing copies were written" if said["records"] else ""
         return f"{_where(said)}: nothing changes, version {said['version']} says the same{repaired}"
     title = f"{_where(said)}: version {said['version']}" + (" (not applied: --dry-run)" if said["dry_run"] else "")
-    shown = [title, _changes_table(said["changed"])]
+    since = said["redecide_since"]
+    again = [f"texts that came in since {_to_the_second(since)} are decided again"] if since else []
+    shown = [title, _changes_table(said["changed"]), *again]
     return Group(*shown, "", _findings_table(warnings)) if warnings else Group(*shown)
 
 
@@ -303,7 +316,7 @@ def log(*, project: Project = None, slice_: Slice = None, json: Json = False) ->
     """List every policy that was put into force: when, by whom, why, what it changed, and what came of it.
 
     Where a policy was applied with a preview that is still kept, what it predicted stands beside what happened: texts by
-    verdict 1 and 24 hours after, and now, as the analytics store has them.
+    verdict 1 and 24 hours after, and now (or when another version took over), as the analytics store has them.
 
     Example: assay policy log --project sp
     """
@@ -325,9 +338,18 @@ def _with_outcomes(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     with asking(settings()) as client:
         for one in entries:
             if one["predicted"]:
-                since = datetime.fromisoformat(one["time"])
-                one["actual"] = actual(client, one["project"], one["slice"], since, datetime.now(UTC))
+                since, until = datetime.fromisoformat(one["time"]), _end(entries, one)
+                one["actual"] = actual(client, one["project"], one["slice"], since, until or datetime.now(UTC))
+                one["replaced_at"] = None if until is None else until.isoformat().replace("+00:00", "Z")
     return entries
+
+
+def _end(entries: list[dict[str, Any]], one: Mapping[str, Any]) -> datetime | None:
+    """When another version took over in its scope: what came after is not its doing. A fact's time is that of the record
+    that it is from."""
+    scope = (one["project"], one["slice"])
+    later = [other for other in entries if (other["project"], other["slice"]) == scope and other["version"] > one["version"]]
+    return datetime.fromisoformat(later[0]["time"]) - timedelta(milliseconds=1) if later else None
 
 
 def _entries_table(entries: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -335,12 +357,18 @@ def _entries_table(entries: Sequence[Mapping[str, Any]]) -> RenderableType:
     for entry in entries:
         changed = ", ".join(f"{name} {_said(old)} -> {_said(new)}" for name, (old, new) in entry["changed"].items())
         did = [f"undoes {entry['undoes']}"] if entry["undoes"] is not None else []
-        did += [f"redecides since {entry['redecide_since']}"] if entry["redecide_since"] else []
+        did += [f"redecides since {_to_the_second(entry['redecide_since'])}"] if entry["redecide_since"] else []
         preview = entry["preview_digest"][:12] if entry["preview_digest"] else "without"
         what = "; ".join([*did, changed] if changed else did)
-        rows.append((entry["time"], _where(entry), entry["version"], entry["by"], what, preview, plain(entry["reason"])))
+        rows.append(
+            (_to_the_second(entry["time"]), _where(entry), entry["version"], entry["by"], what, preview, plain(entry["reason"]))
+        )
     listed = table(("time", "scope", "#version", "by", "changed", "preview", "reason"), rows)
     return Group(listed, *(_outcome_table(entry) for entry in entries if entry.get("actual")))
+
+
+def _to_the_second(time: str) -> str:
+    return f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _outcome_table(entry: Mapping[str, Any]) -> RenderableType:
@@ -351,7 +379,8 @@ def _outcome_table(entry: Mapping[str, Any]) -> RenderableType:
         if stand in predicted
     ]
     title = f"\n{_where(entry)} version {entry['version']}: predicted against actual"
-    return table(("texts", "#predicted", *(f"#{name.replace('_', ' ')}" for name in actual)), rows, title=title)
+    names = [name.replace("_", " ") if name != "now" or not entry["replaced_at"] else "when replaced" for name in actual]
+    return table(("texts", "#predicted", *(f"#{name}" for name in names)), rows, title=title)
 
 
 def _range_of(said: Any) -> str:

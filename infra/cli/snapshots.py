@@ -275,7 +275,14 @@ def _render_list(found: list[Manifest]) -> RenderableType:
     def row(one: Manifest) -> tuple[object, ...]:
         tainted, splits = _tainted(one), one.splits
         counts = (one.rows, splits["train"], splits["test"])
-        return one.name, one.kind, *counts, one.content_digest[:12], one.created_at, f"{tainted} rows" if tainted else ""
+        return (
+            one.name,
+            one.kind,
+            *counts,
+            one.content_digest[:12],
+            f"{one.created_at:%Y-%m-%dT%H:%M:%SZ}",
+            f"{tainted} rows" if tainted else "",
+        )
 
     return table(("name", "kind", "#rows", "#train", "#test", "digest", "created", "tainted"), map(row, found))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -180,7 +180,7 @@ def _votes(said: Mapping[str, Any]) -> list[RenderableType]:
 
 def _flips(said: Mapping[str, Any]) -> list[RenderableType]:
     rows = [
-        (one["subject"], one["old"], one["new"], plain((one["text"] or "")[:120]), plain(one["why_old"]), plain(one["why_new"]))
+        (one["subject"], one["old"], one["new"], plain((one["text"] or "")[:120]), plain(one["why_old"]), plain(_why_then(one)))
         for one in said["flips"]["shown"]
     ]
     if not rows:
@@ -189,6 +189,12 @@ def _flips(said: Mapping[str, Any]) -> list[RenderableType]:
         f"{len(rows)} of {said['flips']['total'] + said['undetermined']['subjects']:,} that stand otherwise or are undetermined"
     )
     return [table(("subject", "now", "then", "text", "why now", "why then"), rows, title=title), ""]
+
+
+def _why_then(one: Mapping[str, Any]) -> str:
+    """An undetermined one has a reason too, by what was cast: alone it would read as if that were what would have come."""
+    unknown = _UNKNOWN.get(one["unknown"])
+    return f"Open: {unknown}. By what was cast: {one['why_new']}" if unknown else str(one["why_new"])
 
 
 def _people(said: Mapping[str, Any]) -> list[RenderableType]:
@@ -259,34 +265,40 @@ def _values(said: str) -> tuple[str, list[int]]:
     try:
         ends, _, step = span.partition(":")
         low, high = (int(each) for each in ends.split(".."))
-        values = list(range(low, high + 1, int(step or 1)))
+        values = range(low, high + 1, int(step or 1))
     except ValueError:
-        values = []
-    if not values or len(values) > MOST_VALUES:
+        values = range(0)
+    # Not its length, which may be more than there are numbers for.
+    if not values or values[MOST_VALUES:]:
         hint = f"as in approve_confidence_permille=800..980:20, at most {MOST_VALUES} values"
         raise AssayError("no values to sweep", got=said, hint=hint)
-    return name.strip(), values
+    return name.strip(), list(values)
 
 
 MOST_VALUES = 200
 
 
 def _points(said: Mapping[str, Any]) -> RenderableType:
-    rows = []
-    for one in said["points"]:
-        stands = [_share(*one[name]) for name in ("approved", "rejected", "escalated", "waiting")]
-        votes = "-".join(sorted({str(each) for each in one["votes_per_subject"]}))
-        low, high = one["golden_interval"]
-        golden = "" if one["golden_accuracy"] is None else f"{one['golden_accuracy']:.3f} [{low:.3f}-{high:.3f}]"
-        mark = " *" if one["value"] == said["in_force"] else ""
-        cost = "-".join(sorted({f"{each:,.2f}" for each in one["cost"]}))
-        rows.append((f"{one['value']}{mark}", *stands, one["undetermined"], votes, cost, golden, _share(*one["yield"])))
-    columns = (
-        f"#{said['threshold']}", "#approved", "#rejected", "#escalated", "#waiting", "#undetermined", "#votes a subject", "#cost",
-        "golden", "#yield",
-    )  # fmt: skip
-    return table(columns, rows, title=f"{said['events']:,} events; * is in force")
+    title = f"{said['threshold']}; shares of all subjects in %, votes a subject; {said['events']:,} events; * is in force"
+    stands = ("approved", "rejected", "escalated", "waiting", "undetermined")
+    cost = ("#cost",) if any(max(one["cost"]) for one in said["points"]) else ()
+    columns = ("#value", *(f"#{name}" for name in stands), "#votes", *cost, "golden", "#yield")
+    return table(columns, [_point(one, one["value"] == said["in_force"], stands, bool(cost)) for one in said["points"]], title)
 
 
-def _share(low: float, high: float) -> str:
-    return f"{low}" if low == high else f"{low}-{high}"
+def _point(one: Mapping[str, Any], in_force: bool, stands: Sequence[str], priced: bool) -> list[str]:
+    shares = [_ends(one[name], lambda share: f"{100 * share:.1f}") for name in stands]
+    cost = [_ends(one["cost"], lambda cost: f"{cost:,.2f}")] if priced else []
+    low, high = one["golden_interval"]
+    golden = "" if one["golden_accuracy"] is None else f"{one['golden_accuracy']:.3f} [{low:.3f}-{high:.3f}]"
+    votes, approved = (
+        _ends(one["votes_per_subject"], lambda count: f"{count:.2f}"),
+        _ends(one["yield"], lambda count: f"{count:,}"),
+    )
+    return [f"{one['value']}{' *' if in_force else ''}", *shares, votes, *cost, golden, approved]
+
+
+def _ends(value: Any, said: Callable[[float], str]) -> str:
+    """A number, or the ends of what history leaves open, the lower one first."""
+    ends = value if isinstance(value, Sequence) else [value]
+    return "-".join(dict.fromkeys(said(end) for end in sorted(end for end in ends if end is not None)))

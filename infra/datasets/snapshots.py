@@ -400,7 +400,13 @@ def load(settings: Settings, name: str) -> Manifest:
     """The manifest of a snapshot. Raises AssayError where there is none of this name, or it is damaged."""
     path = folder(settings, name) / MANIFEST
     try:
-        return read_manifest(path)
+        found = read_manifest(path) if NAME.fullmatch(name) else None
+        if found is not None and found.name != name:
+            hint = "a folder that was renamed or copied by hand; an erasure would look for its files elsewhere"
+            raise AssayError("a manifest is of another snapshot", path, found.name, hint, Exit.FAILED)
+        if found is not None:
+            return found
+        raise FileNotFoundError(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         known = ", ".join(manifest.name for manifest in load_all(settings)[-5:]) or "there is none yet"
         hint = f"known: {known}; `assay snapshot create` makes one"

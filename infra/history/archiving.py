@@ -69,7 +69,7 @@ async def archive(
     topics: Sequence[str] = ARCHIVED,
 ) -> list[Copied]:
     """Copy what the archive lacks. What was written counts at once: after an interruption it goes on from there."""
-    with _alone(folder):
+    with alone(folder):
         planned = await plan(kafka, folder, topics)
         manifests = existing(folder)
         log = next((manifest.log for manifest in manifests.values()), uuid.uuid4().hex)
@@ -99,7 +99,8 @@ def existing(folder: Path) -> dict[Place, Manifest]:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
+    """Nobody else writes there as long as the block runs. Raises AssayError."""
     with held(folder / LOCK) as lock:
         if lock is None:
             raise AssayError("another process writes to this archive", where=folder, hint="wait for it, or choose another --to")

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from agents.publishing import partition_of
-from infra.history import images
+from infra.history import images, segments
 from infra.history.images import Chain, ChainRows, counts_at, folder_of
 from infra.history.imaging import counting_from
 from infra.history.rows import LazyRows, Packed
+from infra.history.segments import MANIFEST
 from infra.history.source import History, Stretch, decoded
 from schemas.catalogue import TYPE_OF
 from schemas.events import ClockTicked, LikenessMeasured, PaceMeasured, PolicyApplied, SkillsEstimated
@@ -40,15 +41,20 @@ class Images(NamedTuple):
         if self.archive is None:
             return Path(), None
         folder = folder_of(self.archive, projection, self.code, partition)
-        chain = images.load(folder)
+        chain = self.whole(projection, partition)
         if chain is not None:
             chain = chain.model_copy(update={"images": tuple(one for one in chain.images if one.end <= end)})
         return folder, chain
 
     def whole(self, projection: AnyProjection, partition: int) -> Chain | None:
+        """All of it. Raises AssayError where it is damaged, or was made from another archive than the one beside it."""
         if self.archive is None:
             return None
-        return images.load(folder_of(self.archive, projection, self.code, partition))
+        folder = folder_of(self.archive, projection, self.code, partition)
+        chain, beside = images.load(folder), segments.folder_of(self.archive, (projection.source.name, partition))
+        if chain is not None and (beside / MANIFEST).exists() and (log := segments.load(beside).log) != chain.log:
+            raise images.damaged(folder, f"it is of archive {chain.log}, not {log}")
+        return chain
 
 
 class Stands(NamedTuple):

@@ -91,7 +91,9 @@ class _Partition:
 
     def _told(self, end: int, look: Look, folded: int = 0, compared: int = 0, waits: bool = False) -> Audited:
         place, drift = (self._projection.name, self._partition), tuple(sorted(look.drifted))
-        return Audited(*place, look.position, end - look.position - 1, folded, compared, drift, waits)
+        # The log may have grown, and live gone on, since its end was asked for.
+        behind = max(0, end - look.position - 1)
+        return Audited(*place, look.position, behind, folded, compared, drift, waits)
 
     def _chain(self) -> Chain:
         about = {"projection": self._projection.name, "version": self._projection.version, "code": self._code}

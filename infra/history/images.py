@@ -151,6 +151,9 @@ def load(folder: Path) -> Chain | None:
         return None
     except ValidationError as error:
         raise damaged(path, str(error.errors()[0]["msg"])) from None
+    own = folder.parent.parent.name, folder.parent.name, folder.name
+    if (f"{chain.projection}.v{chain.version}", chain.code, str(chain.partition)) != own:
+        raise damaged(path, f"it is of {chain.projection}.v{chain.version}/{chain.code}/{chain.partition}")
     end = 0
     for image in chain.images:
         if image.first != end:

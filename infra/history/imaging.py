@@ -7,6 +7,7 @@ from typing import Any
 from infra.code import code_version
 from infra.history import images
 from infra.history.archive import ArchiveHistory
+from infra.history.archiving import alone
 from infra.history.images import Chain, ChainRows, Change, Counts, counts_at, counts_file, folder_of
 from infra.history.source import History, Watch, decoded
 from streams.catalogue import PROJECTIONS
@@ -127,7 +128,13 @@ def tidy(folder: Path, chain: Chain) -> None:
 
 
 async def image_all(archive: Path, every: int = EVERY, watch: Watch = lambda done, total: None) -> list[dict[str, Any]]:
-    """Bring the images of every projection up to the archive's end."""
+    """Bring the images of every projection up to the archive's end. Raises AssayError where somebody else writes there: each
+    would remove what the other has written and not named yet."""
+    with alone(archive):
+        return await _image_all(archive, every, watch)
+
+
+async def _image_all(archive: Path, every: int, watch: Watch) -> list[dict[str, Any]]:
     history, code = ArchiveHistory(archive), code_version()
     places = [
         (projection, number, end)

@@ -50,7 +50,8 @@ class KafkaHistory:
         try:
             await consumer.start()
             place = TopicPartition(topic, partition)
-            found = (await consumer.offsets_for_times({place: time_ms}))[place]
+            # A negative time has another meaning there.
+            found = (await consumer.offsets_for_times({place: max(0, time_ms)}))[place]
             return int((await consumer.end_offsets([place]))[place] if found is None else found.offset)
         finally:
             await consumer.stop()

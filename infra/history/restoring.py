@@ -9,7 +9,7 @@ from agents.clients import new_producer
 from agents.publishing import Publisher, delivered
 from infra.errors import AssayError, Exit
 from infra.history.archive import ArchiveHistory
-from infra.history.archiving import existing
+from infra.history.archiving import ARCHIVED, existing
 from infra.history.kafka import KafkaHistory
 from infra.history.segments import Manifest, place_of
 from infra.history.source import Watch
@@ -25,6 +25,11 @@ def plan(settings: Settings, folder: Path) -> list[Manifest]:
     manifests = [manifest for _, manifest in sorted(existing(folder).items())]
     for manifest in manifests:
         _fits(manifest)
+    if missing := sorted({*ARCHIVED} - {one.topic for one in manifests}):
+        hint = (
+            "bring the folder back from a copy; `assay archive` adds what came with a later version, as long as the log is there"
+        )
+        raise AssayError("the archive lacks a topic", where=folder, got=", ".join(missing), hint=hint, exit_code=Exit.FAILED)
     counts = {topic: sum(one.topic == topic for one in manifests) for topic in {one.topic for one in manifests}}
     for topic, count in sorted(counts.items()):
         if count != settings.kafka.partitions:
@@ -54,13 +59,15 @@ def _fits(manifest: Manifest) -> None:
 
 
 def _is_new(settings: Settings, folder: Path) -> None:
-    there = [path for path in settings.data_dir.glob("*") if path not in (folder, *folder.parents)]
+    # Keys are brought back first: no text can be opened without them, and they are in no archive.
+    mine = (folder, *folder.parents, settings.data_dir / "keys")
+    there = [path for path in settings.data_dir.glob("*") if path not in mine]
     if there:
         raise AssayError(
             "the data directory is not empty",
             where=settings.data_dir,
             got=", ".join(sorted(path.name for path in there)[:5]),
-            hint="restore into a new one: --data-dir names it",
+            hint="restore into a new one: --data-dir names it; what an interrupted restore left there is to be deleted first",
         )
 
 
@@ -69,7 +76,7 @@ def restore(settings: Settings, folder: Path, manifests: Sequence[Manifest], wat
     if settings.kafka.brokers:
         asyncio.run(_restore(settings.kafka.brokers, settings, folder, manifests, watch))
     else:
-        with broker.running(settings) as bootstrap:
+        with broker.running(settings) as bootstrap, broker.half_a_log(settings):
             asyncio.run(_restore(bootstrap, settings, folder, manifests, watch))
 
 

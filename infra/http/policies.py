@@ -4,6 +4,7 @@ Reading is everybody's. Writing needs the operator's token: without one in the s
 """
 
 import asyncio
+import pathlib
 from collections.abc import Callable
 from hmac import compare_digest
 from typing import Annotated, Any
@@ -57,12 +58,14 @@ class Undoing(_Body):
     dry_run: bool = False
 
 
-def policy_routes(brokers: str, live: Callable[[str, str | None], Live], operator_token: str = "") -> APIRouter:
-    """`live`: what is known of a scope's people and votes."""
+def policy_routes(
+    brokers: str, live: Callable[[str, str | None], Live], operator_token: str = "", previews: pathlib.Path | None = None
+) -> APIRouter:
+    """`live`: what is known of a scope's people and votes; `previews`: the folder of those that were kept."""
     router = APIRouter(prefix="/v1/policies", tags=["policies"])
     _reads(router, brokers)
     _proposes(router, brokers, live)
-    _writes(router, brokers, live, operator_token)
+    _writes(router, brokers, live, operator_token, previews)
     return router
 
 
@@ -95,7 +98,9 @@ def _proposes(router: APIRouter, brokers: str, live: Callable[[str, str | None],
         return _json([one._asdict() for one in findings])
 
 
-def _writes(router: APIRouter, brokers: str, live: Callable[[str, str | None], Live], operator_token: str) -> None:
+def _writes(
+    router: APIRouter, brokers: str, live: Callable[[str, str | None], Live], operator_token: str, previews: pathlib.Path | None
+) -> None:
     def may_write(authorization: str) -> None:
         sent = authorization.encode()
         if not operator_token or not compare_digest(sent, f"Bearer {operator_token}".encode()):
@@ -107,7 +112,7 @@ def _writes(router: APIRouter, brokers: str, live: Callable[[str, str | None], L
         may_write(authorization)
         try:
             wish = tuning.Wish(project=project, **body.model_dump())
-            return _json(await tuning.apply(brokers, wish, live(project, body.slice)))
+            return _json(await tuning.apply(brokers, wish, live(project, body.slice), previews))
         except AssayError as error:
             return _refusal(error)
 

@@ -9,6 +9,9 @@ from starlette.exceptions import HTTPException
 
 from infra.errors import AssayError, explain
 
+#: Of what a problem says in one place.
+MOST_CHARACTERS = 2_000
+
 
 class Problem(Exception):
     """What an endpoint raises to answer with anything but success."""
@@ -25,7 +28,16 @@ class Problem(Exception):
 def problem(raised: Problem, **more: Any) -> Response:
     body = {"type": "about:blank", "title": raised.title, "status": raised.status, "code": raised.code, "hint": raised.hint}
     headers = {} if raised.retry_after is None else {"Retry-After": str(raised.retry_after)}
-    return Response(orjson.dumps(body | more), raised.status, headers, "application/problem+json")
+    return Response(orjson.dumps(_sayable(body | more)), raised.status, headers, "application/problem+json")
+
+
+def _sayable(said: Any) -> Any:
+    """The same without halves of surrogate pairs, which a request may hold and no answer can; and nobody's megabytes back."""
+    if isinstance(said, dict):
+        return {_sayable(name): _sayable(value) for name, value in said.items()}
+    if isinstance(said, list | tuple):
+        return [_sayable(value) for value in said]
+    return said[:MOST_CHARACTERS].encode("utf-8", "replace").decode() if isinstance(said, str) else said
 
 
 def said_as_problems(app: FastAPI) -> None:

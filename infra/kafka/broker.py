@@ -85,6 +85,7 @@ class Broker:
     def launch(self, *, bound: bool, say: Say = lambda text: None) -> subprocess.Popen[bytes]:
         """Start it without waiting, from a thread that outlives it if it is bound. Raises InUse where a broker holds
         this data directory already."""
+        self._is_whole()
         self._await_the_dying()
         with held(self._lock) as lock:
             if lock is None:
@@ -95,6 +96,12 @@ class Broker:
             self._format(program, classpath, controller, port, say)
             say("starting the broker")
             return self._spawn(self._java(program, classpath), lock, bound)
+
+    def _is_whole(self) -> None:
+        mark = self.settings.data_dir / HALF
+        if mark.exists():
+            hint = "delete this data directory, and run `assay restore` again: workers would take a part of the log for all of it"
+            raise AssayError("a restore into this data directory was interrupted", where=mark, hint=hint, exit_code=Exit.FAILED)
 
     def _await_the_dying(self) -> None:
         """A killed broker is gone for the system before the last of its threads lets go of the lock."""
@@ -242,8 +249,21 @@ class InUse(AssayError):
     """Another broker holds the data directory."""
 
 
+#: In the data directory, while `assay restore` fills its log.
+HALF = "restore.unfinished"
+
+
 class PortTaken(AssayError):
     """Kafka could not bind its port."""
+
+
+@contextlib.contextmanager
+def half_a_log(settings: Settings) -> Iterator[None]:
+    """While the block runs the log is a part of what it is to be; where it does not end well, no broker starts on it again."""
+    mark = settings.data_dir / HALF
+    mark.touch()
+    yield
+    mark.unlink()
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Previews that were kept, in `previews` in the data directory: under their digests, which stand under keys of what was asked."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import orjson
@@ -13,13 +14,27 @@ def path_of(data_dir: Path, digest: str) -> Path:
     return data_dir / "previews" / f"{digest}.json"
 
 
+def digest_of(said: Json) -> str:
+    """SHA-256 as JSON in order of names; a preview's is over all that it says: policy, scope, window, code version and result."""
+    return sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _read(data_dir: Path, digest: str) -> Json:
+    """Raises ValueError and the like where it is not what was signed."""
+    said: Json = orjson.loads(path_of(data_dir, digest).read_bytes())
+    if digest_of({name: value for name, value in said.items() if name != "digest"}) != digest:
+        raise ValueError("it is not what was signed")
+    return said
+
+
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
+
+
 def kept(data_dir: Path, key: str) -> Json | None:
-    """The answer to this question, if it was kept."""
+    """The answer to this question, if it was kept. What was damaged, or written by somebody else, is replayed again."""
     try:
-        digest = _key_path(data_dir, key).read_text()
-        said: Json = orjson.loads(path_of(data_dir, digest).read_bytes())
-        return said
-    except (FileNotFoundError, orjson.JSONDecodeError):
+        return _read(data_dir, _key_path(data_dir, key).read_bytes().decode("ascii"))
+    except (OSError, *_UNREADABLE):
         return None
 
 
@@ -42,7 +57,7 @@ def predicted(data_dir: Path, digest: str | None) -> Json | None:
     if digest is None or not path.exists():
         return None
     try:
-        said: Json = orjson.loads(path.read_bytes())["predicted"]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        said: Json = _read(data_dir, digest)["predicted"]
+    except _UNREADABLE as error:
         raise AssayError("a preview cannot be read", where=path, got=repr(error), hint="make it again") from None
     return said

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from infra import times
 from infra.errors import AssayError, Exit
 from infra.policies.log import PolicyChange, history, policy_change, publish_policy, spread
+from infra.policies.previews import digest_of
 from schemas.policy import THRESHOLD_BY_NAME, Policy
 from schemas.words import AnnotatorId, Project, Reason, Sha256, SliceId, UtcTime, Version
 from streams.policy_book import Book, Deciding, Page, difference
@@ -108,11 +109,11 @@ def read_toml(path: Path) -> Document:
         return Document.model_validate(tomllib.loads(path.read_text("utf-8")))
     except OSError as error:
         raise AssayError("the policy file cannot be read", where=path, got=error.strerror) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise AssayError("this is no TOML", where=path, got=str(error)) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise AssayError("this is no policy", where=path, got=f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except (ValueError, RecursionError) as error:  # also numbers of over 4,300 digits, and brackets in brackets
+        raise AssayError("this is no TOML", where=path, got=str(error)) from None
 
 
 def changed(before: Policy, changes: Mapping[str, Any]) -> Policy:
@@ -180,13 +181,14 @@ class Plan(NamedTuple):
     repeats: Page | None
 
 
-def planned(found: Book, wish: Wish, live: Live) -> Plan:
-    """Raises Conflict, Refused, AssayError."""
+def planned(found: Book, wish: Wish, live: Live, previews: Path | None = None) -> Plan:
+    """`previews`: the folder of those that were kept. Raises Conflict, Refused, AssayError."""
     now = found.deciding(wish.project, wish.slice)
     if wish.based_on is not None and wish.based_on != now.version:
         page = found.page(wish.project, wish.based_on)
         raise Conflict(wish.based_on, now, difference(Policy() if page is None else page.data.policy, now.policy))
     after = changed(now.policy, wish.set)
+    _look_at_preview(previews, wish, after)
     findings = linted(found, wish.project, wish.slice, after, wish.reason, live)
     forced = [one for one in findings if one.level == "error" and one.code in wish.force_lint]
     if refused := [one for one in findings if one.level == "error" and one.code not in wish.force_lint]:
@@ -194,6 +196,7 @@ def planned(found: Book, wish: Wish, live: Live) -> Plan:
     reason = wish.reason + "".join(f" [lint forced: {code}]" for code in sorted({one.code for one in forced}))
     said: Json = {"project": wish.project, "slice": wish.slice, "dry_run": wish.dry_run, "changed": difference(now.policy, after)}
     said |= {"version": now.version, "based_on": now.version, "preview": wish.preview, "records": 0}
+    said["redecide_since"] = None if wish.redecide_since is None else wish.redecide_since.isoformat()
     said["lint"] = [one._asdict() for one in findings]
     if after == now.policy and (now.own or wish.slice is None) and wish.redecide_since is None:
         return Plan(said, findings, None, now.page)
@@ -204,9 +207,27 @@ def planned(found: Book, wish: Wish, live: Live) -> Plan:
     )
 
 
-async def apply(brokers: str, wish: Wish, live: Live) -> Json:
+def _look_at_preview(previews: Path | None, wish: Wish, after: Policy) -> None:
+    """A preview of something else must not stand in the log beside what this comes to. One that is not kept here may be
+    kept elsewhere."""
+    if previews is None or wish.preview is None or not (path := previews / f"{wish.preview}.json").exists():
+        return
+    said = orjson.loads(path.read_bytes())
+    if (said["project"], said["slice"], said["policy_digest"]) == (wish.project, wish.slice, policy_digest(after)):
+        return
+    scope = said["project"] + (f"/{said['slice']}" if said["slice"] else "")
+    told = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in said["changed"].items()) or "no change"
+    hint = "assay policy preview with the arguments of this one prints the digest that belongs to it"
+    raise AssayError("this preview is of another policy", where=wish.preview[:12], got=f"{scope}: {told}", hint=hint)
+
+
+def policy_digest(policy: Policy) -> str:
+    return digest_of(policy.model_dump(mode="json"))
+
+
+async def apply(brokers: str, wish: Wish, live: Live, previews: Path | None = None) -> Json:
     """Put a change into force; without one, complete the last application where it was interrupted."""
-    plan = planned(await book(brokers), wish, live)
+    plan = planned(await book(brokers), wish, live, previews)
     if wish.dry_run:
         return plan.said
     if plan.change is not None:
@@ -271,6 +292,9 @@ def _change(project: str, version: int, policy: Policy, by: str, reason: str, pr
 
 def unrecordable(error: ValidationError) -> AssayError:
     first = error.errors(include_url=False)[0]
+    if first["loc"] == ("preview",):
+        hint = "64 hexadecimal digits: `assay policy preview` prints it as its last line"
+        return AssayError("no digest of a preview", got=first["input"], hint=hint)
     hint = (
         "ids have letters, digits, . _ : - and up to 128 characters; a reason has up to 2,000; a slice is language/domain/skill"
     )

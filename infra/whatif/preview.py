@@ -3,11 +3,8 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
-
-import orjson
 
 from agents.log_reading import read_range
 from agents.settings import WorkerOptions
@@ -21,7 +18,7 @@ from infra.history.kafka import KafkaHistory
 from infra.history.source import History
 from infra.kafka.reading import ends, live_states
 from infra.policies import previews
-from infra.policies.tuning import book
+from infra.policies.tuning import book, policy_digest
 from infra.settings import Settings
 from infra.settling import committed_by
 from infra.whatif.replaying import Control, Found, Job, Replay, Window
@@ -141,7 +138,7 @@ def preview(settings: Settings, request: Request, watch: Watch = lambda what, do
         if held_back:
             found = replay.found(held_back)
     said = _said(settings, request, about, found, people, manifests)
-    said["digest"] = _digest(said)
+    said["digest"] = previews.digest_of(said)
     return Preview(said, previews.keep(settings.data_dir, key, said), False)
 
 
@@ -177,7 +174,7 @@ def _scope(request: Request, about: Asked) -> Json:
         "project": request.project,
         "slice": request.slice or None,
         "based_on": about.version,
-        "policy_digest": _digest(request.policy.model_dump(mode="json")),
+        "policy_digest": policy_digest(request.policy),
         "changed": difference(about.before, request.policy),
         "code_version": code_version(),
         "window": {f"{EVENTS.name}/{one.partition}": [one.start, one.end] for one in about.windows},
@@ -382,11 +379,6 @@ def _was_trained_on(event: AnyEvent, manifest: Manifest) -> bool:
 # --- signed ------------------------------------------------------------------------------------
 
 
-def _digest(said: Json) -> str:
-    """SHA-256 as JSON in order of names; a preview's is over all that it says: policy, scope, window, code version and result."""
-    return sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
 def _key(request: Request, about: Asked, manifests: list[Manifest]) -> str:
     shown = {"flips": request.flips, "price": request.price_per_vote, "snapshots": [one.content_digest for one in manifests]}
-    return _digest(_scope(request, about) | shown)
+    return previews.digest_of(_scope(request, about) | shown)

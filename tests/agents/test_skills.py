@@ -113,7 +113,7 @@ def test_the_loop_closes(brokers: str, tmp_path: Path) -> None:
         assert version == 1
         assert ann[0] - ann[2] > 1_000, "whoever is right nine times of ten is believed"
         assert abs(spam[0] - spam[2]) < 600, "who says always the same says nothing"
-        send(brokers, crowd(len(votes), range(100, 130), voters=2, golden=0))
+        send(brokers, crowd(len(votes), range(100, 130), voters=4, golden=0))
         settle(brokers, running)
         assert "blend" in {data.model for data in verdicts(brokers)}
         estimated(brokers)

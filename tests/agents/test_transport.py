@@ -178,6 +178,27 @@ async def test_a_rebalance_between_two_partitions_hands_out_nothing_more(consume
     assert tp == ONE
 
 
+class Asked:
+    """What of the consumer's thread is asked for a fetch: it notes of which partitions."""
+
+    def __init__(self, thread: Any) -> None:
+        self.thread_loop = thread.thread_loop
+        self.partitions: list[set[TP]] = []
+
+    async def getmany(self, active_partitions: set[TP], timeout: float) -> Fetched:
+        self.partitions.append(active_partitions)
+        return {}
+
+
+async def test_nothing_is_fetched_of_a_partition_that_no_runner_knows(consumer: Fed) -> None:
+    """Faust resumes the flow while our part in a rebalance waits for the broker: what came then waited for the next record."""
+    asked = consumer._thread = Asked(consumer._thread)
+    assert await consumer._getmany({ONE, TWO}, 1.0) == {}
+    consumer.app.condition.assigned = frozenset({(ONE.topic, ONE.partition)})
+    await consumer._getmany({ONE, TWO}, 1.0)
+    assert asked.partitions == [{ONE}]
+
+
 def test_a_batch_is_as_small_as_its_agent_needs(tmp_path: Path) -> None:
     """Texts take a model milliseconds each; whoever starts the analysis by hand need not know."""
     folds, analysis = (

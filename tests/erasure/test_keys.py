@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import orjson
 import pytest
 
 from agents.ciphers import Cipher
@@ -176,6 +177,80 @@ def test_a_rotation_that_died_is_harmless(store: KeyStore, tmp_path: Path, died:
     assert read(opened(store.folder), kept) == "Some words."
     assert opened(store.folder).rotate() == 1
     assert read(opened(store.folder), kept) == "Some words."
+
+
+def _killed(store: KeyStore, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    """A rotation that gets as far as this and no further."""
+
+    def died(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KeyStore, at, died)
+        with pytest.raises(KeyboardInterrupt):
+            opened(store.folder).rotate()
+
+
+def test_two_rotations_that_died_lose_no_key(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first leaves its master key beside the old one; the second must not write over the only one that opens the store."""
+    kept = sealed(store, "w-1")
+    _killed(store, monkeypatch, "_take_next")
+    _killed(store, monkeypatch, "_rewrap")
+    assert read(opened(store.folder), kept) == "Some words."
+    assert opened(store.folder).rotate() == 1
+    assert read(opened(store.folder), kept) == "Some words."
+
+
+def test_what_a_rotation_left_opens_nothing_that_is_erased_later(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    sealed(store, "w-1")
+    _killed(store, monkeypatch, "_take_next")
+    (store.folder / "keys.jsonl.part").write_bytes(store.path.read_bytes())
+    opened(store.folder).destroy(erasure("w-1"))
+    assert sorted(path.name for path in store.folder.iterdir()) == ["keys.jsonl", "lock", "master.key"]
+    assert opened(store.folder).status()["destroyed"] == 1
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from agents.keys import Erasure, KeyStore
+store = KeyStore(Path(sys.argv[1]))
+size = store.path.stat().st_size + 10
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+store.destroy(Erasure("w-1", "an-event", "2026-03-14T00:00:00+00:00", None, ()))
+print("destroyed")
+"""
+
+
+def test_half_a_tombstone_on_a_full_disk_is_said_and_completed_later(store: KeyStore) -> None:
+    kept = sealed(store, "w-1")
+    said = subprocess.run([sys.executable, "-c", LIMITED, str(store.folder)], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout) == (1, ""), said
+    assert "OSError" in said.stderr
+    assert read(opened(store.folder), kept) == "Some words."
+    assert opened(store.folder).destroy(erasure("w-1")) == 1
+    assert read(opened(store.folder), kept) is None
+
+
+@pytest.mark.parametrize("bad", [b"1", b'{"by":"ed","key":"nobody"}', b'{"wrapped":1}', b'{"erased":"nobody"}', b"\xff"])
+def test_a_damaged_line_is_said_and_nothing_is_written_over_it(store: KeyStore, bad: bytes) -> None:
+    sealed(store, "w-1")
+    with store.path.open("ab") as file:
+        file.write(bad + b"\n")
+    before = store.path.read_bytes()
+    with pytest.raises(KeyTrouble, match="the key store is damaged"):
+        sealed(opened(store.folder), "w-2")
+    assert store.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("wrapped", ["", "=", "QUJD", "not base64"])
+def test_a_wrapped_key_that_was_cut_is_trouble(store: KeyStore, wrapped: str) -> None:
+    kept = sealed(store, "w-1")
+    lines = [orjson.loads(line) for line in store.path.read_bytes().splitlines()]
+    cut = [line | ({"wrapped": wrapped} if "wrapped" in line else {}) for line in lines]
+    store.path.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in cut))
+    with pytest.raises(KeyTrouble, match="does not open"):
+        read(opened(store.folder), kept)
 
 
 def test_the_master_key_may_come_from_elsewhere(tmp_path: Path) -> None:

@@ -180,14 +180,26 @@ def test_the_analysis_reads_what_is_sealed_and_leaves_out_what_was_erased(keys: 
     made, _ = taken([of(*one, number) for number, one in enumerate(said[:2])], keys)
     raws = [Raw(number, one.value) for number, one in enumerate([*made, message(of(*said[2], 3))])]
     runner = AnalysisRunner(WorkerSettings(data_dir=tmp_path, embedder="hashing"), _raise)
-    assert [want.text for want in runner._readable(wanted(raws))] == ["Mine.", "Theirs.", "Plain."]
+    assert [want.text for want in runner._opened(wanted(raws))[0]] == ["Mine.", "Theirs.", "Plain."]
     for name in ("w-2", "w-3"):
         keys.destroy(Erasure(name, "an-event", "2026-03-14T00:00:00+00:00", None, ()))
     runner = AnalysisRunner(WorkerSettings(data_dir=tmp_path, embedder="hashing"), _raise)
-    assert [want.text for want in runner._readable(wanted(raws))] == ["Mine."]
+    assert [want.text for want in runner._opened(wanted(raws))[0]] == ["Mine."]
     elsewhere = AnalysisRunner(WorkerSettings(data_dir=tmp_path / "elsewhere", embedder="hashing"), _raise)
     with pytest.raises(KeyTrouble, match="is in the key store"):
-        elsewhere._readable(wanted(raws[:1]))
+        elsewhere._opened(wanted(raws[:1]))
+
+
+@pytest.mark.parametrize("kept", ["sealed:1:{own}:QQ==", "sealed:1:{foreign}:QQ==", "{moved}"])
+def test_a_text_that_nobody_sealed_here_waits_in_quarantine(keys: KeyStore, tmp_path: Path, kept: str) -> None:
+    """One record of anybody's would stop the analysis for good, as often as it is started."""
+    made, _ = taken([of(*text("s-1", "Mine.", writer="w-1"))], keys)
+    sealed = decode(made[0].value).data.text
+    forged = kept.format(own=sealed.split(":")[2], foreign="A" * 22, moved=sealed)
+    raws = [Raw(0, message(of(*text("s-9", forged, writer="w-9"), 1)).value), Raw(1, made[0].value)]
+    readable, refused = AnalysisRunner(WorkerSettings(data_dir=tmp_path, embedder="hashing"), _raise)._opened(wanted(raws))
+    assert [want.text for want in readable] == ["Mine."]
+    assert [(want.raw.offset, refusal.code) for want, refusal in refused] == [(0, "unreadable")]
 
 
 def _raise(error: BaseException) -> None:

@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.errors import AssayError
-from infra.history import images
+from infra.history import images, segments
+from infra.history.archiving import alone
 from infra.history.asof import Images, counted, hash_at, row_at
 from infra.history.images import folder_of
-from infra.history.imaging import image
+from infra.history.imaging import image, image_all
 from infra.history.source import Place, Stretch, decoded_all
 from schemas.wire import encode
 from streams.catalogue import PROJECTIONS
@@ -114,3 +115,23 @@ async def test_a_chain_with_a_gap_is_refused(tmp_path: Path) -> None:
     (folder / images.MANIFEST).write_text(chain.model_copy(update={"images": chain.images[::2]}).model_dump_json())
     with pytest.raises(AssayError, match="offset 3 follows, and the next image begins at 6"):
         await counted(there, Images(tmp_path, "code"), projection, 0, 9)
+
+
+async def test_images_of_another_partition_or_archive_are_refused(tmp_path: Path) -> None:
+    """They are whole and say so, and every number that they give is another log's."""
+    projection = PROJECTIONS[0]
+    there = await imaged(source_log(projection, HISTORY), projection, tmp_path, [9], 3)
+    folder = folder_of(tmp_path, projection, "code", 0)
+    folder.rename(folder.with_name("1"))
+    with pytest.raises(AssayError, match="a state image is damaged"):
+        await counted(there, Images(tmp_path, "code"), projection, 1, 9)
+    folder.with_name("1").rename(folder)
+    beside = segments.folder_of(tmp_path, (projection.source.name, 0))
+    segments.save(beside, segments.Manifest(format=1, log="another", topic=projection.source.name, partition=0))
+    with pytest.raises(AssayError, match="a state image is damaged"):
+        await counted(there, Images(tmp_path, "code"), projection, 0, 9)
+
+
+async def test_two_write_no_images_at_once(tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(AssayError, match="another process writes to this archive"):
+        await image_all(tmp_path)

@@ -1,6 +1,7 @@
 """A lost log comes back from its archive to a broker of its own, and a replay of it touches nothing."""
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from infra.kafka import broker
 from infra.memory.broker import MemoryBroker
 from infra.memory.clients import serving
 from infra.settings import Kafka, Settings
-from schemas.topics import EVENTS
+from schemas.topics import EVENTS, POLICIES
 from streams.catalogue import PROJECTIONS
 from tests.history.logs import PARTITIONS, create, fill
 
@@ -132,11 +133,24 @@ def test_it_refuses_what_would_not_fit(archived: Path, tmp_path: Path) -> None:
     first = manifest.segments[0]
     gap = first.model_copy(update={"records": first.records - 1})
     changed: Manifest = manifest.model_copy(update={"segments": (gap, *manifest.segments[1:])})
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for path in archived.rglob("*"):
-        target = copy / path.relative_to(archived)
-        target.mkdir(parents=True, exist_ok=True) if path.is_dir() else target.write_bytes(path.read_bytes())
+    copy = shutil.copytree(archived, tmp_path / "copy")
     (folder_of(copy, place) / MANIFEST).write_text(changed.model_dump_json())
     with pytest.raises(AssayError, match="these records would not get their offsets again"):
         plan(Settings(data_dir=tmp_path / "new", kafka=Kafka(partitions=PARTITIONS)), copy)
+
+
+def test_it_refuses_an_archive_without_one_of_its_topics(archived: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(archived, tmp_path / "copy")
+    shutil.rmtree(copy / POLICIES.name)
+    with pytest.raises(AssayError, match="the archive lacks a topic"):
+        plan(Settings(data_dir=tmp_path / "new", kafka=Kafka(partitions=PARTITIONS)), copy)
+
+
+def test_no_broker_starts_on_half_a_log(tmp_path: Path) -> None:
+    own = Settings(data_dir=tmp_path)
+    with broker.half_a_log(own):
+        pass
+    with pytest.raises(KeyboardInterrupt), broker.half_a_log(own):
+        raise KeyboardInterrupt
+    with pytest.raises(AssayError, match="a restore into this data directory was interrupted"):
+        broker.Broker(own).launch(bound=True)

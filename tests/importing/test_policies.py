@@ -3,9 +3,11 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from httpx import ASGITransport, AsyncClient
 
@@ -244,12 +246,16 @@ def test_only_the_newest_is_undone_unless_the_later_go_too(assay: Assay, project
 
 
 def test_the_log_puts_what_was_predicted_beside_what_is(assay: Assay, project: str, tmp_path: Path) -> None:
-    digest, ranges = "ab" * 32, {"before": 3, "low": 4, "high": 6}
+    ranges = {"before": 3, "low": 4, "high": 6}
     (tmp_path / "previews").mkdir()
     said = {"predicted": {"approved": ranges, "waiting": {"before": 1, "low": 0, "high": 0}}}
+    digest = sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
     (tmp_path / "previews" / f"{digest}.json").write_text(json.dumps(said))
     assert predicted(tmp_path, digest) == said["predicted"]
     assert predicted(tmp_path, "cd" * 32) is None
+    (tmp_path / "previews" / f"{'cd' * 32}.json").write_text(json.dumps(said))
+    with pytest.raises(AssayError, match="a preview cannot be read"):
+        predicted(tmp_path, "cd" * 32)
     applied = assay(
         "policy", "apply", "--project", project, "--set", "overlap_max=6", "--reason", "looked at", "--preview", digest, "--json"
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.policy import Policy
 from schemas.topics import JUDGEMENTS
-from streams.consequences import STANDS, UNDETERMINED, Compared, base, compared, flips, nearest, stand
+from streams.consequences import STANDS, UNDETERMINED, Compared, base, compared, flips, nearest, stand, why
 from streams.diversity import Row as SliceRow
 from streams.diversity import count, with_vectors
 from streams.projection import Record, replay
@@ -212,6 +212,16 @@ def test_what_nobody_was_asked_for_is_undetermined() -> None:
     shown = flips(made, made.variants[0], found.moved, 5)
     assert shown[0].why_old.startswith("Approved under policy 0: 2 of 2 say good, probability 0.941 >= 0.900")
     assert shown[0].why_new == "Waiting: 2 of at least 3 votes (policy 1)."
+
+
+def test_a_verdict_is_not_told_as_if_newer_weights_had_decided_it() -> None:
+    weighed = [*STORY, ("skills", 1, "anna", -2_000, True, False)]
+    made = worlds(records(weighed), [Proposal("p", 1, Policy(overlap_min=3))])
+    row = made.truth.rows["s-1"]
+    said = why(made.truth, row, made.policies)
+    assert row.verdict == "approved"
+    assert said.startswith("Approved under policy 0: 2 of 2 say ")
+    assert said.endswith("by the weights of now; by those of then at least 0.900.")
 
 
 def test_votes_beyond_an_earlier_verdict_are_saved() -> None:

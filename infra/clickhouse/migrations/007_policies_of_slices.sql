@@ -27,6 +27,8 @@ SELECT
     texts.skill AS skill,
     texts.prompt AS prompt,
     texts.text AS text,
+    texts.sealed AS sealed,
+    texts.erased AS erased,
     texts.revision AS revision,
     texts.editor AS editor,
     texts.received_at AS received_at,
