@@ -6,7 +6,6 @@ without its end completes what is missing.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,6 +18,7 @@ from agents.publishing import Place
 from infra.datasets import snapshots
 from infra.datasets.lineage import Holding
 from infra.errors import AssayError
+from infra.history.source import Watch
 from infra.importing.publish import message, publishing, put
 from infra.kafka.reading import ends
 from infra.settings import Settings
@@ -34,7 +34,6 @@ from streams.sealed import is_sealed, revision_of, speaker, words_in
 SOURCE = "assay/erase"
 #: Places of plain words that are named; all are counted.
 MAX_PLACES = 20
-Watch = Callable[[int, int], None]
 
 
 @dataclass

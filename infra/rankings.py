@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from infra.history.kafka import KafkaHistory
+from infra.history.source import Watch
 from infra.kafka.reading import ends
 from infra.settings import Settings
 from infra.wiring import bootstrap
@@ -16,7 +17,6 @@ from streams.rankings import Model, Ranked, Sides, duels, rank, sides
 from streams.review import REVIEW
 
 By = Literal["writer", "completion"]
-Watch = Callable[[int, int], None]
 
 
 class Request(NamedTuple):

@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 from infra.datasets import snapshots
-from infra.datasets.snapshots import Request, Sealed, Watch, request_of
+from infra.datasets.snapshots import Request, Sealed, request_of
 from infra.errors import AssayError, Exit
-from infra.history.source import History
+from infra.history.source import History, Watch
 from infra.settings import Settings
 from schemas.manifest import Manifest
 from schemas.topics import EVENTS

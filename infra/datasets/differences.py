@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from agents.keys import TextReader
 from infra.datasets import parquet, snapshots
-from infra.datasets.snapshots import Request, Watch, in_force_of, log_of, request_of
+from infra.datasets.snapshots import Request, in_force_of, log_of, request_of
 from infra.errors import AssayError, Exit
-from infra.history.source import History
+from infra.history.source import History, Watch
 from infra.settings import Settings
 from infra.wiring import key_store
 from schemas.manifest import Manifest

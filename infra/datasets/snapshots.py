@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -21,7 +21,7 @@ from infra.datasets.card import card
 from infra.errors import AssayError, Exit
 from infra.folders import unfinished
 from infra.history.kafka import KafkaHistory
-from infra.history.source import History
+from infra.history.source import History, Watch
 from infra.processes import write_whole
 from infra.runs import announce, run_event
 from infra.settings import Settings
@@ -43,7 +43,6 @@ from streams.weighing import NO_POLICY, InForce
 MANIFEST = "manifest.json"
 CARD = "README.md"
 NAME = re.compile(NAME_PATTERN)
-Watch = Callable[[int, int], None]
 _NOTHING_NAMED: Mapping[Any, Any] = MappingProxyType({})
 
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from agents.keys import TextReader
 from infra.datasets import lineage, snapshots
-from infra.datasets.snapshots import Request, Watch, request_of
+from infra.datasets.snapshots import Request, request_of
 from infra.errors import AssayError
-from infra.history.source import History
+from infra.history.source import History, Watch
 from infra.settings import Settings
 from infra.wiring import key_store
 from schemas.events import EvaluationFinished, PolicyApplied, PreferenceCast, SnapshotSealed, TrainingFinished, VoteCast

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,12 @@ from infra.history import segments
 from infra.history.joined import after, hold_ends
 from infra.history.kafka import KafkaHistory
 from infra.history.segments import LOCK, MANIFEST, Manifest, columns_of, folder_of, table_of
-from infra.history.source import Place, Raw
+from infra.history.source import Place, Raw, Watch
 from infra.processes import held
 from schemas.topics import FACT_TOPICS, QUARANTINE
 
 #: State topics are left out: whatever stands there is folded again.
 ARCHIVED = tuple(topic.name for topic in (*FACT_TOPICS, QUARANTINE))
-Watch = Callable[[int, int], None]
 
 
 class Limits(NamedTuple):

@@ -1,6 +1,6 @@
 """Folds the archive on from its last images, and writes new ones."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,12 @@ from infra.history import images
 from infra.history.archive import ArchiveHistory
 from infra.history.archiving import alone
 from infra.history.images import Chain, ChainRows, Change, Counts, counts_at, counts_file, folder_of
-from infra.history.source import History, decoded
+from infra.history.source import History, Watch, decoded
 from streams.catalogue import PROJECTIONS
 from streams.census import Cell, Cells, add, cells_at
 from streams.projection import CONTROL_KEY, AnyProjection, AnyState, Record, row_bytes
 
 EVERY = 250_000
-Watch = Callable[[int, int], None]
 
 
 class Counting:

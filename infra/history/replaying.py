@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from infra.history.asof import folded, hash_of
 from infra.history.choosing import Source
+from infra.history.source import Watch
 from streams.catalogue import PROJECTION_BY_NAME
 
 #: Fewer records are folded before other processes have begun.
 FEW = 200_000
-Watch = Callable[[int, int], None]
 
 
 class Task(NamedTuple):

@@ -12,12 +12,11 @@ from infra.history.archive import ArchiveHistory
 from infra.history.archiving import ARCHIVED, existing
 from infra.history.kafka import KafkaHistory
 from infra.history.segments import Manifest, place_of
+from infra.history.source import Watch
 from infra.kafka import broker
 from infra.kafka.topics import ensure_topics
 from infra.settings import Settings
 from schemas.topics import TOPICS
-
-Watch = Callable[[int, int], None]
 
 
 def plan(settings: Settings, folder: Path) -> list[Manifest]:

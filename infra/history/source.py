@@ -1,6 +1,6 @@
 """What everything that reads history asks of it; Kafka, an archive, and both as one are equal under it."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from infra.errors import AssayError, Exit
@@ -10,6 +10,8 @@ from streams.projection import Record, record_of
 #: Topic and partition.
 Place = tuple[str, int]
 Headers = Sequence[tuple[str, bytes | None]]
+#: Told how much is done, of how much.
+Watch = Callable[[int, int], None]
 
 
 class Raw(Protocol):

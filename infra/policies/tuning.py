@@ -282,12 +282,6 @@ def _undone(found: Book, wish: Undo) -> Page:
     return page
 
 
-async def undo(brokers: str, wish: Undo) -> Json:
-    """Put the undoing into force."""
-    said, _, change = undoing(await book(brokers), wish)
-    return said if wish.dry_run else {**said, "records": await publish_policy(brokers, change)}
-
-
 def _change(project: str, version: int, policy: Policy, by: str, reason: str, preview: str | None, **more: Any) -> PolicyChange:
     try:
         return policy_change(times.now(), project, version, policy, by, reason, preview, **more)

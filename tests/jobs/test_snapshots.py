@@ -226,7 +226,7 @@ def test_nothing_approved_is_an_error_and_leaves_nothing(world: Settings) -> Non
 def test_a_create_that_is_stopped_leaves_nothing_half(world: Settings, project: str, tmp_path: Path, number: int) -> None:
     """It is stopped at the worst moment: files are written, the rename is next."""
     program = (
-        "import pathlib, time, sys; from infra import snapshots; from infra.settings import Kafka, Settings\n"
+        "import pathlib, time, sys; from infra.datasets import snapshots; from infra.settings import Kafka, Settings\n"
         "def rename(self, to): print('now', flush=True); time.sleep(60)\n"
         "pathlib.Path.rename = rename\n"
         f"world = Settings(data_dir={str(tmp_path)!r}, kafka=Kafka(brokers={world.kafka.brokers!r}))\n"
