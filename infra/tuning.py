@@ -215,8 +215,12 @@ def _look_at_preview(previews: Path | None, wish: Wish, after: Policy) -> None:
     path = None if previews is None or wish.preview is None else previews / f"{wish.preview}.json"
     if path is None or not path.exists():
         return
-    said = orjson.loads(path.read_bytes())
-    if (said["project"], said["slice"], said["policy_digest"]) == (wish.project, wish.slice, policy_digest(after)):
+    try:
+        said = orjson.loads(path.read_bytes())
+        about = said["project"], said["slice"], said["policy_digest"]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise AssayError("a preview cannot be read", where=path, got=repr(error), hint="make it again") from None
+    if about == (wish.project, wish.slice, policy_digest(after)):
         return
     scope = said["project"] + (f"/{said['slice']}" if said["slice"] else "")
     told = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in said["changed"].items()) or "no change"

@@ -103,6 +103,7 @@ def _render(said: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [
         f"{control['reproduced']:,} of {control['expected']:,} verdicts reproduced, {said['events']:,} events"
         + (f"; {said['behind']:,} events that no worker has handled yet are left out" if said["behind"] else ""),
+        *_caution(said),
         "",
         _matrix(said),
         "",
@@ -112,6 +113,18 @@ def _render(said: Mapping[str, Any]) -> RenderableType:
     parts += [*_stands(said), *_votes(said), *_flips(said), *_people(said), *_slices(said), *_downstream(said)]
     parts.append(f"preview {said['digest']}" + (" (kept from before)" if said["cached"] else ""))
     return Group(*parts)
+
+
+def _caution(said: Mapping[str, Any]) -> list[str]:
+    """What a number below would be taken for, and is not."""
+    if not said["subjects"]:
+        where = f"{said['project']}/{said['slice']}" if said["slice"] else said["project"]
+        return [
+            f"nothing of {where} is in this window: is it the name of a project? `assay policy show` lists those with policies"
+        ]
+    if not said["changed"] and said["differs"]:
+        return ["the policy is the one in force; what differs below comes of the policies that were in force before it"]
+    return []
 
 
 def _matrix(said: Mapping[str, Any]) -> RenderableType:
