@@ -225,7 +225,7 @@ def _look_at_preview(previews: Path | None, wish: Wish, after: Policy) -> None:
     scope = said["project"] + (f"/{said['slice']}" if said["slice"] else "")
     told = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in said["changed"].items()) or "no change"
     hint = "assay policy preview with the arguments of this one prints the digest that belongs to it"
-    raise AssayError("this preview is of another policy", where=wish.preview[:12], got=f"{scope}: {told}", hint=hint)
+    raise AssayError("this preview is of another policy", where=path.stem[:12], got=f"{scope}: {told}", hint=hint)
 
 
 def policy_digest(policy: Policy) -> str:

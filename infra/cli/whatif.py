@@ -278,7 +278,7 @@ MOST_VALUES = 200
 
 
 def _points(said: Mapping[str, Any]) -> RenderableType:
-    title = f"{said['threshold']}; shares of all subjects in %, votes a subject; {said['events']:,} events; * is in force"
+    title = f"{said['threshold']}; shares in %, votes a subject; {said['events']:,} events; * is in force"
     stands = ("approved", "rejected", "escalated", "waiting", "undetermined")
     cost = ("#cost",) if any(max(one["cost"]) for one in said["points"]) else ()
     columns = ("#value", *(f"#{name}" for name in stands), "#votes", *cost, "golden", "#yield")

@@ -18,7 +18,7 @@ from infra.importing.publish import message, publishing
 from infra.kafka.reading import ends
 from infra.policies import CONTROLLED, PolicyChange, history, in_force, policy_change, publish_policy, spread
 from infra.policy_facts import predicted
-from infra.tuning import Live
+from infra.tuning import Live, policy_digest
 from schemas.policy import THRESHOLDS, Policy, Threshold
 from schemas.topics import POLICIES
 from tests.importing.conftest import PARTITIONS, Assay
@@ -90,6 +90,7 @@ def test_apply_show_log(assay: Assay, project: str) -> None:
         "version": 1,
         "based_on": 0,
         "preview": None,
+        "redecide_since": None,
         "lint": [],
         "records": 2 + COPIES,
     }
@@ -246,7 +247,8 @@ def test_only_the_newest_is_undone_unless_the_later_go_too(assay: Assay, project
 def test_the_log_puts_what_was_predicted_beside_what_is(assay: Assay, project: str, tmp_path: Path) -> None:
     digest, ranges = "ab" * 32, {"before": 3, "low": 4, "high": 6}
     (tmp_path / "previews").mkdir()
-    said = {"predicted": {"approved": ranges, "waiting": {"before": 1, "low": 0, "high": 0}}}
+    about = {"project": project, "slice": None, "policy_digest": policy_digest(Policy(overlap_max=6)), "changed": {}}
+    said = about | {"predicted": {"approved": ranges, "waiting": {"before": 1, "low": 0, "high": 0}}}
     (tmp_path / "previews" / f"{digest}.json").write_text(json.dumps(said))
     assert predicted(tmp_path, digest) == said["predicted"]
     assert predicted(tmp_path, "cd" * 32) is None
