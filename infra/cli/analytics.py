@@ -26,7 +26,7 @@ class Result:
     rows: Sequence[Sequence[Any]]
 
 
-def sql(query: str, /, *, json: Json = False) -> None:
+def sql(query: Annotated[str, Parameter(help="One query, in ClickHouse's SQL.")], /, *, json: Json = False) -> None:
     """Ask the analytics store: the gateway if `assay serve` runs, else the store itself, read-only either way.
 
     docs/analytics.md describes the tables and views.

@@ -82,7 +82,7 @@ def _say(sealed: Sealed, source: str, dry_run: bool, json: bool) -> None:
     emit(sealed, json, _render_sealed)
 
 
-def show(name: str, *, json: Json = False) -> None:
+def show(name: str, /, *, json: Json = False) -> None:
     """Print the manifest of a snapshot."""
     emit(_told(snapshots.load(settings(), name)), json, lambda _: _render_manifest(snapshots.load(settings(), name)))
 
@@ -93,7 +93,7 @@ def list_all(*, json: Json = False) -> None:
     emit([_told(one) for one in found], json, lambda _: _render_list(found))
 
 
-def verify(name: str, *, source: Origin = "kafka", json: Json = False) -> Exit:
+def verify(name: str, /, *, source: Origin = "kafka", json: Json = False) -> Exit:
     """Check a snapshot's files, and build it again from the log. Exit code 1 where anything differs."""
     with watched("build it again", json) as watch:
         checks = snapshots.verify(settings(), name, watch, history(source))
@@ -104,7 +104,7 @@ def verify(name: str, *, source: Origin = "kafka", json: Json = False) -> Exit:
     return holds(held)
 
 
-def diff(name: str, other: str, *, source: Origin = "kafka", json: Json = False) -> None:
+def diff(name: str, other: str, /, *, source: Origin = "kafka", json: Json = False) -> None:
     """Say which rows two snapshots do not have alike, and for each why.
 
     Examples:
@@ -146,7 +146,7 @@ def reproduce(
     _say(sealed, source, dry_run, json)
 
 
-def rebuild(name: str, *, source: Origin = "kafka", json: Json = False, dry_run: DryRun = False) -> None:
+def rebuild(name: str, /, *, source: Origin = "kafka", json: Json = False, dry_run: DryRun = False) -> None:
     """Make the successor of a snapshot: the same rows at the same offsets, without texts whose authors were erased.
 
     Examples:
@@ -275,14 +275,8 @@ def _render_list(found: list[Manifest]) -> RenderableType:
     def row(one: Manifest) -> tuple[object, ...]:
         tainted, splits = _tainted(one), one.splits
         counts = (one.rows, splits["train"], splits["test"])
-        return (
-            one.name,
-            one.kind,
-            *counts,
-            one.content_digest[:12],
-            f"{one.created_at:%Y-%m-%dT%H:%M:%SZ}",
-            f"{tainted} rows" if tainted else "",
-        )
+        created, harm = f"{one.created_at:%Y-%m-%dT%H:%M:%SZ}", f"{tainted} rows" if tainted else ""
+        return one.name, one.kind, *counts, one.content_digest[:12], created, harm
 
     return table(("name", "kind", "#rows", "#train", "#test", "digest", "created", "tainted"), map(row, found))
 

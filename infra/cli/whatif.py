@@ -122,6 +122,7 @@ def _render(said: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [
         f"{control['reproduced']:,} of {control['expected']:,} verdicts reproduced, {said['events']:,} events"
         + (f"; {said['behind']:,} events that no worker has handled yet are left out" if said["behind"] else ""),
+        *_caution(said),
         "",
         _matrix(said),
         "",
@@ -131,6 +132,18 @@ def _render(said: Mapping[str, Any]) -> RenderableType:
     parts += [*_stands(said), *_votes(said), *_flips(said), *_people(said), *_slices(said), *_downstream(said)]
     parts.append(f"preview {said['digest']}" + (" (kept from before)" if said["cached"] else ""))
     return Group(*parts)
+
+
+def _caution(said: Mapping[str, Any]) -> list[str]:
+    """What a number below would be taken for, and is not."""
+    if not said["subjects"]:
+        where = f"{said['project']}/{said['slice']}" if said["slice"] else said["project"]
+        return [
+            f"nothing of {where} is in this window: is it the name of a project? `assay policy show` lists those with policies"
+        ]
+    if not said["changed"] and said["differs"]:
+        return ["the policy is the one in force; what differs below comes of the policies that were in force before it"]
+    return []
 
 
 def _matrix(said: Mapping[str, Any]) -> RenderableType:
@@ -279,7 +292,7 @@ MOST_VALUES = 200
 
 
 def _points(said: Mapping[str, Any]) -> RenderableType:
-    title = f"{said['threshold']}; shares of all subjects in %, votes a subject; {said['events']:,} events; * is in force"
+    title = f"{said['threshold']}; shares in %, votes a subject; {said['events']:,} events; * is in force"
     stands = ("approved", "rejected", "escalated", "waiting", "undetermined")
     cost = ("#cost",) if any(max(one["cost"]) for one in said["points"]) else ()
     columns = ("#value", *(f"#{name}" for name in stands), "#votes", *cost, "golden", "#yield")

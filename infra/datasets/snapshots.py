@@ -239,7 +239,8 @@ def _bounded(asked: Mapping[str, int] | None, log_ends: Mapping[str, int]) -> di
                 "the log does not reach that far",
                 where=place,
                 got=f"offset {offset}, but the log ends at {log_ends.get(place, 'no such partition')}",
-                hint="is this the broker that the snapshot was made from? See ASSAY_KAFKA__BROKERS and --data-dir",
+                hint="an archive is brought up to date by `assay archive`; if it is not one, is this the broker that the snapshot"
+                " was made from? See ASSAY_KAFKA__BROKERS and --data-dir",
                 exit_code=Exit.FAILED,
             )
     return dict(sorted(asked.items()))

@@ -52,13 +52,20 @@ def _key_path(data_dir: Path, key: str) -> Path:
     return data_dir / "previews" / f"{key}.key"
 
 
+#: What others rely on.
+_HAS = {"project", "slice", "policy_digest", "changed", "predicted"}
+
+
 def opened(data_dir: Path, digest: str) -> Json | None:
     """The preview with this digest, if it is still there. Raises AssayError where it is not what was signed."""
     path = path_of(data_dir, digest)
     if not path.exists():
         return None
     try:
-        return _read(data_dir, digest)
+        said = _read(data_dir, digest)
+        if lacks := _HAS - said.keys():
+            raise ValueError(f"it lacks {', '.join(sorted(lacks))}")
+        return said
     except _UNREADABLE as error:
         raise AssayError("a preview cannot be read", where=path, got=repr(error), hint="make it again") from None
 

@@ -18,7 +18,7 @@ from infra.importing.publish import message, publishing
 from infra.kafka.reading import ends
 from infra.policies.log import CONTROLLED, PolicyChange, history, in_force, policy_change, publish_policy, spread
 from infra.policies.previews import digest_of, keep, predicted
-from infra.policies.tuning import Live
+from infra.policies.tuning import Live, policy_digest
 from schemas.policy import THRESHOLDS, Policy, Threshold
 from schemas.topics import POLICIES
 from tests.importing.conftest import PARTITIONS, Assay
@@ -246,7 +246,8 @@ def test_only_the_newest_is_undone_unless_the_later_go_too(assay: Assay, project
 
 def test_the_log_puts_what_was_predicted_beside_what_is(assay: Assay, project: str, tmp_path: Path) -> None:
     ranges = {"before": 3, "low": 4, "high": 6}
-    said = {"predicted": {"approved": ranges, "waiting": {"before": 1, "low": 0, "high": 0}}}
+    about = {"project": project, "slice": None, "policy_digest": policy_digest(Policy(overlap_max=6)), "changed": {}}
+    said = about | {"predicted": {"approved": ranges, "waiting": {"before": 1, "low": 0, "high": 0}}}
     digest = digest_of(said)
     keep(tmp_path, "key", said | {"digest": digest})
     assert predicted(tmp_path, digest) == said["predicted"]
