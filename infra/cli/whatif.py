@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 
 from infra import tuning
 from infra.cli.output import Json, emit, plain, progress, table
-from infra.cli.policies import File, Project, Set, Slice, asked
+from infra.cli.policies import File, Set, Slice, Whose, asked
 from infra.errors import AssayError, Exit
 from infra.settings import Settings
 from infra.wiring import bootstrap, key_store, settings
@@ -23,7 +23,7 @@ Said = dict[str, Any]
 
 def preview(
     *,
-    project: Project = None,
+    project: Whose = None,
     slice_: Slice = None,
     file: File = None,
     set: Set = None,
@@ -226,7 +226,7 @@ def _downstream(said: Mapping[str, Any]) -> list[RenderableType]:
 
 def sweep(
     *,
-    project: Project = None,
+    project: Whose = None,
     slice_: Slice = None,
     set: Annotated[str, Parameter(name="--set", help="threshold=FROM..TO:STEP")],
     since: Since = None,
