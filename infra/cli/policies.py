@@ -21,6 +21,7 @@ from streams.policy_book import Book, difference
 from streams.policy_lint import Finding
 
 Project = Annotated[str | None, Parameter(help="Only this project.")]
+Whose = Annotated[str | None, Parameter(help="The project that it is for; needed unless the file of --file names it.")]
 Slice = Annotated[str | None, Parameter(name="--slice", help="The policy of this slice (language/domain/skill) alone.")]
 File = Annotated[Path | None, Parameter(help="A policy as TOML, as `assay policy show --toml` prints it.")]
 Set = Annotated[
@@ -141,7 +142,7 @@ def lint(
     *,
     file: File = None,
     set: Set = None,
-    project: Project = None,
+    project: Whose = None,
     slice_: Slice = None,
     reason: Annotated[str | None, Parameter(help="The reason that would be given.")] = None,
     no_live: NoLive = False,
@@ -202,7 +203,7 @@ def asked(file: Path | None, set_: Sequence[str] | None, project: str | None, sl
 
 def apply(
     *,
-    project: Project = None,
+    project: Whose = None,
     slice_: Slice = None,
     reason: Annotated[str, Parameter(help="Why, for those who read the log later.")],
     file: File = None,

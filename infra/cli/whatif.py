@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 from rich.console import Group, RenderableType
 
 from infra.cli.output import Json, emit, plain, progress, table
-from infra.cli.policies import File, Project, Set, Slice, asked
+from infra.cli.policies import File, Set, Slice, Whose, asked
 from infra.errors import AssayError, Exit
 from infra.policies import tuning
 from infra.settings import Settings
@@ -27,7 +27,7 @@ Said = dict[str, Any]
 
 def preview(
     *,
-    project: Project = None,
+    project: Whose = None,
     slice_: Slice = None,
     file: File = None,
     set: Set = None,
@@ -245,7 +245,7 @@ def _downstream(said: Mapping[str, Any]) -> list[RenderableType]:
 
 def sweep(
     *,
-    project: Project = None,
+    project: Whose = None,
     slice_: Slice = None,
     set: Annotated[str, Parameter(name="--set", help="threshold=FROM..TO:STEP")],
     since: Since = None,
