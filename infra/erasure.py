@@ -5,6 +5,7 @@ without its end completes what is missing.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +13,7 @@ from typing import Any
 
 import uuid_utils
 
-from agents.keys import Erasure, TextReader
+from agents.keys import Erasure, TextReader, Unreadable
 from agents.log_reading import read_range
 from agents.publishing import Place
 from infra.datasets import snapshots
@@ -112,8 +113,9 @@ class Surveyor:
 
     def _keep(self, event: AnyEvent, kept: str) -> None:
         if self._texts is not None:
-            by = str(speaker(event.data))
-            text = self._texts.read(event.subject, revision_of(event.data), kept, by)
+            by, text = str(speaker(event.data)), None
+            with contextlib.suppress(Unreadable):  # nobody has read it, so that no file has its words
+                text = self._texts.read(event.subject, revision_of(event.data), kept, by)
             if text is not None:
                 self.found.texts.append(text)
 

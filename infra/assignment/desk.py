@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from aiokafka import TopicPartition
 
 from agents.clients import Consumer, new_consumer, new_producer
-from agents.keys import KeyStore
+from agents.keys import KeyStore, Unreadable
 from infra import times
 from infra.assignment.ledger import Ledger, NotReady, event_of, new_id
 from infra.assignment.texts import Texts
@@ -254,7 +254,14 @@ class Desk:
     def text(self, subject: str) -> str | None:
         """What people are shown: "" for a submission that never came, None for one that was erased."""
         row = self.state.subjects.get(subject)
-        return None if row is not None and row.erased else self.texts.get(subject)
+        if row is not None and row.erased:
+            return None
+        try:
+            return self.texts.get(subject)
+        except Unreadable:
+            # Somebody wrote it to the log who has no key of ours. Whoever holds it sees nothing; it goes to nobody else.
+            self.state.erase(subject)
+            return None
 
     def _close_what_is_over(self) -> None:
         for lease, reason in self.state.endings():

@@ -75,3 +75,16 @@ async def test_a_desk_that_starts_later_knows_as_much(log: World) -> None:
     await log.tell(erase(log.keys, "wendy"))
     async with log.desk() as desk:
         assert [await desk.one(name) for name in ("anna", "anna", "ben")] == ["s-2", "s-2", "s-2"]
+
+
+async def test_a_text_that_nobody_sealed_here_keeps_nobody_from_work(log: World) -> None:
+    his, foreign = sealed(log.keys, "s-2", "His.", "will"), f"sealed:1:{'A' * 22}:QQ=="
+    assert isinstance(his[1], e.SubmissionReceived)
+    await log.tell(his, ("s-1", received("mallory", text=foreign)), ("s-3", received("mallory", text=his[1].text)))
+    async with log.desk() as desk:
+        given = await desk.next("anna", count=5)
+        assert {lease["subject"]: lease["text"] for lease in given["leases"]}["s-2"] == "His."
+        assert [lease["subject"] for lease in given["leases"] if not lease["erased"]] == ["s-2"]
+        await desk.until(lambda state: len(state.leases) == 1)
+        others = await desk.next("ben", count=5)
+        assert [lease["subject"] for lease in others["leases"]] == ["s-2"]
