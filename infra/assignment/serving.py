@@ -36,8 +36,7 @@ async def serve(settings: Settings, bootstrap: str, say: Say) -> None:
     token = secret.get_secret_value() if secret else ""
     targets = slice_targets(settings.queue.slice_targets)
     queues = queue_routes(desk, targets, token)
-    previews = settings.data_dir / "previews"
-    policies = policy_routes(bootstrap, lambda project, slice_: known_to(desk, project, slice_), token, previews)
+    policies = policy_routes(bootstrap, lambda project, slice_: known_to(desk, project, slice_), token, settings.data_dir)
     app = application([queues, explanation_routes(bootstrap), policies], desk.report)
     answered_quickly(app, partial(taken, desk, targets))
     port = ports.choose(settings.data_dir, HTTP, settings.http.port)

@@ -243,7 +243,7 @@ def apply(
 
     async def change() -> dict[str, Any]:
         await ensure_topics(bootstrap(settings()), settings())
-        return await tuning.apply(bootstrap(settings()), wish, await _live(wish, no_live), settings().data_dir / "previews")
+        return await tuning.apply(bootstrap(settings()), wish, await _live(wish, no_live), settings().data_dir)
 
     emit(asyncio.run(change()), json, _applied)
 

@@ -59,13 +59,13 @@ class Undoing(_Body):
 
 
 def policy_routes(
-    brokers: str, live: Callable[[str, str | None], Live], operator_token: str = "", previews: pathlib.Path | None = None
+    brokers: str, live: Callable[[str, str | None], Live], operator_token: str = "", data_dir: pathlib.Path | None = None
 ) -> APIRouter:
-    """`live`: what is known of a scope's people and votes; `previews`: the folder of those that were kept."""
+    """`live`: what is known of a scope's people and votes; `data_dir`: where previews are kept."""
     router = APIRouter(prefix="/v1/policies", tags=["policies"])
     _reads(router, brokers)
     _proposes(router, brokers, live)
-    _writes(router, brokers, live, operator_token, previews)
+    _writes(router, brokers, live, operator_token, data_dir)
     return router
 
 
@@ -99,7 +99,7 @@ def _proposes(router: APIRouter, brokers: str, live: Callable[[str, str | None],
 
 
 def _writes(
-    router: APIRouter, brokers: str, live: Callable[[str, str | None], Live], operator_token: str, previews: pathlib.Path | None
+    router: APIRouter, brokers: str, live: Callable[[str, str | None], Live], operator_token: str, data_dir: pathlib.Path | None
 ) -> None:
     def may_write(authorization: str) -> None:
         sent = authorization.encode()
@@ -112,7 +112,7 @@ def _writes(
         may_write(authorization)
         try:
             wish = tuning.Wish(project=project, **body.model_dump())
-            return _json(await tuning.apply(brokers, wish, live(project, body.slice), previews))
+            return _json(await tuning.apply(brokers, wish, live(project, body.slice), data_dir))
         except AssayError as error:
             return _refusal(error)
 

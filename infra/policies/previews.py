@@ -22,7 +22,8 @@ def digest_of(said: Json) -> str:
 def _read(data_dir: Path, digest: str) -> Json:
     """Raises ValueError and the like where it is not what was signed."""
     said: Json = orjson.loads(path_of(data_dir, digest).read_bytes())
-    if digest_of({name: value for name, value in said.items() if name != "digest"}) != digest:
+    signed = {name: value for name, value in said.items() if name != "digest"}
+    if not digest == said["digest"] == digest_of(signed):
         raise ValueError("it is not what was signed")
     return said
 
@@ -51,13 +52,19 @@ def _key_path(data_dir: Path, key: str) -> Path:
     return data_dir / "previews" / f"{key}.key"
 
 
-def predicted(data_dir: Path, digest: str | None) -> Json | None:
-    """What the preview with this digest said would be, if it is still there."""
-    path = path_of(data_dir, str(digest))
-    if digest is None or not path.exists():
+def opened(data_dir: Path, digest: str) -> Json | None:
+    """The preview with this digest, if it is still there. Raises AssayError where it is not what was signed."""
+    path = path_of(data_dir, digest)
+    if not path.exists():
         return None
     try:
-        said: Json = _read(data_dir, digest)["predicted"]
+        return _read(data_dir, digest)
     except _UNREADABLE as error:
         raise AssayError("a preview cannot be read", where=path, got=repr(error), hint="make it again") from None
-    return said
+
+
+def predicted(data_dir: Path, digest: str | None) -> Json | None:
+    """What the preview with this digest said would be, if it is still there."""
+    said = None if digest is None else opened(data_dir, digest)
+    found: Json | None = said and said["predicted"]
+    return found

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from infra import times
 from infra.errors import AssayError, Exit
 from infra.policies.log import PolicyChange, history, policy_change, publish_policy, spread
-from infra.policies.previews import digest_of
+from infra.policies.previews import digest_of, opened
 from schemas.policy import THRESHOLD_BY_NAME, Policy
 from schemas.words import AnnotatorId, Project, Reason, Sha256, SliceId, UtcTime, Version
 from streams.policy_book import Book, Deciding, Page, difference
@@ -181,14 +181,14 @@ class Plan(NamedTuple):
     repeats: Page | None
 
 
-def planned(found: Book, wish: Wish, live: Live, previews: Path | None = None) -> Plan:
-    """`previews`: the folder of those that were kept. Raises Conflict, Refused, AssayError."""
+def planned(found: Book, wish: Wish, live: Live, data_dir: Path | None = None) -> Plan:
+    """`data_dir`: where previews are kept. Raises Conflict, Refused, AssayError."""
     now = found.deciding(wish.project, wish.slice)
     if wish.based_on is not None and wish.based_on != now.version:
         page = found.page(wish.project, wish.based_on)
         raise Conflict(wish.based_on, now, difference(Policy() if page is None else page.data.policy, now.policy))
     after = changed(now.policy, wish.set)
-    _look_at_preview(previews, wish, after)
+    _look_at_preview(data_dir, wish, after)
     findings = linted(found, wish.project, wish.slice, after, wish.reason, live)
     forced = [one for one in findings if one.level == "error" and one.code in wish.force_lint]
     if refused := [one for one in findings if one.level == "error" and one.code not in wish.force_lint]:
@@ -207,12 +207,11 @@ def planned(found: Book, wish: Wish, live: Live, previews: Path | None = None) -
     )
 
 
-def _look_at_preview(previews: Path | None, wish: Wish, after: Policy) -> None:
+def _look_at_preview(data_dir: Path | None, wish: Wish, after: Policy) -> None:
     """A preview of something else must not stand in the log beside what this comes to. One that is not kept here may be
     kept elsewhere."""
-    if previews is None or wish.preview is None or not (path := previews / f"{wish.preview}.json").exists():
+    if data_dir is None or wish.preview is None or (said := opened(data_dir, wish.preview)) is None:
         return
-    said = orjson.loads(path.read_bytes())
     if (said["project"], said["slice"], said["policy_digest"]) == (wish.project, wish.slice, policy_digest(after)):
         return
     scope = said["project"] + (f"/{said['slice']}" if said["slice"] else "")
@@ -225,9 +224,9 @@ def policy_digest(policy: Policy) -> str:
     return digest_of(policy.model_dump(mode="json"))
 
 
-async def apply(brokers: str, wish: Wish, live: Live, previews: Path | None = None) -> Json:
+async def apply(brokers: str, wish: Wish, live: Live, data_dir: Path | None = None) -> Json:
     """Put a change into force; without one, complete the last application where it was interrupted."""
-    plan = planned(await book(brokers), wish, live, previews)
+    plan = planned(await book(brokers), wish, live, data_dir)
     if wish.dry_run:
         return plan.said
     if plan.change is not None:

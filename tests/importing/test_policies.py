@@ -3,11 +3,9 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from httpx import ASGITransport, AsyncClient
 
@@ -19,7 +17,7 @@ from infra.http.policies import policy_routes
 from infra.importing.publish import message, publishing
 from infra.kafka.reading import ends
 from infra.policies.log import CONTROLLED, PolicyChange, history, in_force, policy_change, publish_policy, spread
-from infra.policies.previews import predicted
+from infra.policies.previews import digest_of, keep, predicted
 from infra.policies.tuning import Live
 from schemas.policy import THRESHOLDS, Policy, Threshold
 from schemas.topics import POLICIES
@@ -92,6 +90,7 @@ def test_apply_show_log(assay: Assay, project: str) -> None:
         "version": 1,
         "based_on": 0,
         "preview": None,
+        "redecide_since": None,
         "lint": [],
         "records": 2 + COPIES,
     }
@@ -247,10 +246,9 @@ def test_only_the_newest_is_undone_unless_the_later_go_too(assay: Assay, project
 
 def test_the_log_puts_what_was_predicted_beside_what_is(assay: Assay, project: str, tmp_path: Path) -> None:
     ranges = {"before": 3, "low": 4, "high": 6}
-    (tmp_path / "previews").mkdir()
     said = {"predicted": {"approved": ranges, "waiting": {"before": 1, "low": 0, "high": 0}}}
-    digest = sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
-    (tmp_path / "previews" / f"{digest}.json").write_text(json.dumps(said))
+    digest = digest_of(said)
+    keep(tmp_path, "key", said | {"digest": digest})
     assert predicted(tmp_path, digest) == said["predicted"]
     assert predicted(tmp_path, "cd" * 32) is None
     (tmp_path / "previews" / f"{'cd' * 32}.json").write_text(json.dumps(said))

@@ -14,7 +14,7 @@ from infra.datasets.snapshots import load
 from infra.errors import AssayError
 from infra.folders import sweep
 from infra.http.problems import MOST_CHARACTERS, Problem, problem, said_as_problems
-from infra.policies import previews
+from infra.policies.previews import digest_of, keep, kept
 from infra.policies.tuning import read_toml
 from infra.settings import Settings
 from infra.times import utc
@@ -54,7 +54,7 @@ async def test_a_problem_says_whatever_was_sent() -> None:
 
 def _said() -> dict[str, object]:
     said: dict[str, object] = {"control": {"holds": True}, "differs": False}
-    return said | {"digest": previews.digest_of(said)}
+    return said | {"digest": digest_of(said)}
 
 
 DAMAGE: list[Callable[[bytes], bytes]] = [
@@ -68,19 +68,18 @@ DAMAGE: list[Callable[[bytes], bytes]] = [
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=range(len(DAMAGE)))
 def test_a_kept_preview_that_was_changed_is_made_again(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
-    path = previews.keep(tmp_path, "key", _said())
-    assert previews.kept(tmp_path, "key") == _said()
+    path = keep(tmp_path, "key", _said())
+    assert kept(tmp_path, "key") == _said()
     path.write_bytes(damage(path.read_bytes()))
-    assert previews.kept(tmp_path, "key") is None
+    assert kept(tmp_path, "key") is None
 
 
 @pytest.mark.parametrize("digest", ["../elsewhere", "", "\xff", "no\0path"])
 def test_a_key_that_names_no_preview_is_none(tmp_path: Path, digest: str) -> None:
-    home = tmp_path / "previews"
-    previews.keep(tmp_path, "key", _said())
+    keep(tmp_path, "key", _said())
     (tmp_path / "elsewhere.json").write_bytes(orjson.dumps(_said()))
-    (home / "key.key").write_text(digest)
-    assert previews.kept(tmp_path, "key") is None
+    (tmp_path / "previews" / "key.key").write_text(digest)
+    assert kept(tmp_path, "key") is None
 
 
 def test_a_snapshot_goes_by_its_own_name(tmp_path: Path) -> None:
