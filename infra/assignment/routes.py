@@ -81,7 +81,8 @@ def queue_routes(desk: Desk, targets: Mapping[str, int], operator_token: str = "
     @router.get("", summary="What waits, for operators")
     async def show(authorization: Annotated[str, Header()] = "") -> Response:
         if operator_token and not compare_digest(authorization.encode(), f"Bearer {operator_token}".encode()):
-            raise Problem(403, "for_operators", "This is for operators", "send the header `Authorization: Bearer TOKEN`; commands take it from ASSAY_HTTP__OPERATOR_TOKEN")
+            hint = "send the header `Authorization: Bearer TOKEN`; commands take it from ASSAY_HTTP__OPERATOR_TOKEN"
+            raise Problem(403, "for_operators", "This is for operators", hint)
         if not desk.ready.is_set():
             raise not_ready(desk)
         return _json({"as_of": datetime.now(UTC), "leases": len(desk.state.leases), "queues": overview(desk.state, desk.now_ms)})
