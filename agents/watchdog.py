@@ -87,8 +87,9 @@ class Watchdog:
                 looks = standing.look(self.seen, self._recovered())
                 for place in [place for place, count in looks.items() if count >= self._enough]:
                     await asyncio.wait_for(self._judge(place), LOOK_SECONDS)
-            except (KafkaError, OSError, TimeoutError) as error:
-                # A broker's silence is no standstill of ours, and a restart would not end it.
+            except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+                # A broker's silence is no standstill of ours, and a restart would not end it. aiokafka asserts that it knows a
+                # broker, which it does not where the only one has just told it of none.
                 log.warning("cannot look for standstills", error=repr(error))
                 standing.forget()
                 joining = 0

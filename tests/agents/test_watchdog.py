@@ -66,3 +66,22 @@ async def test_a_broker_that_is_away_is_no_standstill(tmp_path: Path) -> None:
     done, _ = await asyncio.wait([watching], timeout=3)
     watching.cancel()
     assert not done
+
+
+class Unsure(Watchdog):
+    """What aiokafka says where the only broker has told it of none, as one does that was asleep."""
+
+    looks = 0
+
+    async def _look(self) -> dict[Place, Extent]:
+        self.looks += 1
+        raise AssertionError("Did we not perform bootstrap?")
+
+
+async def test_a_broker_that_knows_of_none_is_asked_again(tmp_path: Path) -> None:
+    unsure = Unsure(WorkerSettings(data_dir=tmp_path, standstill_seconds=0.05), lambda: frozenset({ONE}), lambda: 0)
+    watching = asyncio.create_task(unsure.run())
+    while unsure.looks < 3:
+        assert not watching.done()
+        await asyncio.sleep(0.01)
+    watching.cancel()
