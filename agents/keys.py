@@ -25,6 +25,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from agents.ciphers import KEY_BYTES, Cipher, Tampered
+from agents.durable import sync
 from streams.sealed import Owner, associated, author, edits_of, key_id
 
 MASTER_VARIABLE = "ASSAY_KEYS__MASTER"
@@ -180,7 +181,7 @@ class KeyStore:
         """Make every key that was seen durable: what is sealed with it may then be sent."""
         with self._guard:
             if self._unsynced:
-                _fsync(self.path)
+                sync(self.path)
                 self._unsynced = False
 
     def _cipher(self, key_id: str) -> Cipher:
@@ -216,14 +217,14 @@ class KeyStore:
             if before is None or not set(subjects) <= set(before.subjects):
                 about = {"event": erasure.event, "time": erasure.time, "reason": erasure.reason}
                 self._append({"erasing": erasure.author, **about, "subjects": subjects})
-                _fsync(self.path)
+                sync(self.path)
             return self._overwrite()
 
     def done(self, name: str) -> None:
         """Note that everything that follows from an erasure was done."""
         with self._guard, self._writing():
             self._append({"erased": name})
-            _fsync(self.path)
+            sync(self.path)
 
     def _overwrite(self) -> int:
         """Put zeros in the place of every key that a tombstone names, on the disk; how many."""
@@ -296,7 +297,7 @@ class KeyStore:
             os.fsync(file.fileno())
         with self.path.open("r+b") as before:
             part.replace(self.path)
-            _fsync(self.folder)
+            sync(self.folder)
             _blank(before.fileno())
         return count
 
@@ -305,7 +306,7 @@ class KeyStore:
         with contextlib.ExitStack() as open_:
             before = open_.enter_context(path.open("r+b")) if path.exists() else None
             (self.folder / "master.key.next").replace(path)
-            _fsync(self.folder)
+            sync(self.folder)
             if before is not None:
                 _blank(before.fileno())
 
@@ -490,7 +491,7 @@ def _write_private(path: Path, content: bytes) -> None:
     finally:
         os.close(descriptor)
     part.replace(path)
-    _fsync(path.parent)
+    sync(path.parent)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
@@ -512,14 +513,6 @@ def _blank(descriptor: int) -> None:
     """Zeros over a file that is open and has no name any more."""
     os.pwrite(descriptor, b"\0" * os.fstat(descriptor).st_size, 0)
     os.fsync(descriptor)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # --- reading texts -----------------------------------------------------------------------------

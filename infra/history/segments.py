@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from agents.durable import sync
 from infra.errors import AssayError, Exit
 from infra.history.source import Place, Raw
 from schemas.words import Frozen
@@ -162,15 +163,7 @@ def write_durably(path: Path, content: Any) -> None:
         opened.flush()
         os.fsync(opened.fileno())
     part.replace(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path.parent)
 
 
 # --- reading -----------------------------------------------------------------------------------
