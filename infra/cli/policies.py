@@ -427,16 +427,10 @@ def undo(
 
 async def _undo(wish: tuning.Undo, no_live: bool) -> dict[str, Any]:
     from infra.policies.facts import consequences
-    from infra.policies.log import publish_policy
 
     brokers = bootstrap(settings())
     await ensure_topics(brokers, settings())
-    said, page, change = tuning.undoing(await tuning.book(brokers), wish)
-    if not no_live:
-        said |= await consequences(brokers, page, change.applied)
-    if not wish.dry_run:
-        said["records"] = await publish_policy(brokers, change)
-    return said
+    return await tuning.undo(brokers, wish, None if no_live else consequences)
 
 
 def _undone(said: Mapping[str, Any]) -> RenderableType:

@@ -17,9 +17,10 @@ from infra.errors import AssayError
 from infra.http.problems import Problem, problem
 from infra.policies import tuning
 from infra.policies.facts import consequences
-from infra.policies.log import publish_policy
 from infra.policies.tuning import Conflict, Live, Refused
+from schemas.events import AnyEvent
 from schemas.words import AnnotatorId, Project, Reason, Sha256, SliceId, UtcTime, Version
+from streams.policy_book import Page
 
 OfProject = Annotated[Project, Path()]
 OfSlice = Annotated[SliceId | None, Query(alias="slice", description="the policy of this slice alone")]
@@ -120,12 +121,14 @@ def _writes(
     async def undo(project: OfProject, body: Undoing, authorization: Token = "") -> Response:
         may_write(authorization)
         try:
-            said, page, change = tuning.undoing(await tuning.book(brokers), tuning.Undo(project=project, **body.model_dump()))
-            # In a loop of its own: whoever is handed work waits for nothing that is counted here.
-            said |= await asyncio.to_thread(asyncio.run, consequences(brokers, page, change.applied))
-            return _json(said if body.dry_run else {**said, "records": await publish_policy(brokers, change)})
+            return _json(await tuning.undo(brokers, tuning.Undo(project=project, **body.model_dump()), _counted_apart))
         except AssayError as error:
             return _refusal(error)
+
+
+async def _counted_apart(brokers: str, page: Page, undo: AnyEvent) -> dict[str, Any]:
+    """In a loop of its own: whoever is handed work waits for nothing that is counted here."""
+    return await asyncio.to_thread(asyncio.run, consequences(brokers, page, undo))
 
 
 def _refusal(error: AssayError) -> Response:

@@ -1,7 +1,7 @@
 """Changing policies: what the command line and HTTP have in common, from a proposal to its undoing."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from infra import times
 from infra.errors import AssayError, Exit
 from infra.policies.log import PolicyChange, history, policy_change, publish_policy, spread
 from infra.policies.previews import digest_of, opened
+from schemas.events import AnyEvent
 from schemas.policy import THRESHOLD_BY_NAME, Policy
 from schemas.words import AnnotatorId, Project, Reason, Sha256, SliceId, UtcTime, Version
 from streams.policy_book import Book, Deciding, Page, difference
@@ -240,6 +241,10 @@ async def _event_of(brokers: str, page: Page) -> Any:
     return next(event for event in await history(brokers) if event.id == page.id)
 
 
+#: Brokers, what is to be undone, and the event that will -> what becomes of it.
+Count = Callable[[str, Page, AnyEvent], Awaitable[Json]]
+
+
 class Undo(BaseModel):
     """What is to be undone: a version, or the newest of the scope."""
 
@@ -252,6 +257,14 @@ class Undo(BaseModel):
     by: AnnotatorId = "operator"
     with_later: bool = False
     dry_run: bool = False
+
+
+async def undo(brokers: str, wish: Undo, count: Count | None = None) -> Json:
+    """Take a change back. `count` says what flips and what cannot be undone."""
+    said, page, change = undoing(await book(brokers), wish)
+    if count is not None:
+        said |= await count(brokers, page, change.applied)
+    return said if wish.dry_run else said | {"records": await publish_policy(brokers, change)}
 
 
 def undoing(found: Book, wish: Undo) -> tuple[Json, Page, PolicyChange]:
