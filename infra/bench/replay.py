@@ -42,7 +42,6 @@ from streams.review import REVIEW
 RATE_BAR = 200_000
 EVENTS_BAR, SECONDS_BAR = 10_000_000, 60.0
 AS_OF_BAR = 2.0
-RUNS = 3
 
 
 class Load(NamedTuple):
@@ -50,6 +49,8 @@ class Load(NamedTuple):
     subjects: int
     partitions: int
     seed: int
+    #: Of each command that is timed: the quickest counts.
+    runs: int = 3
 
 
 def measure(load: Load, every: int, say: Say) -> dict[str, Any]:
@@ -191,8 +192,8 @@ async def _as_of(folder: Path, load: Load, tasks: list[Task], folded: list[Repla
     """Of the whole command, which a process of its own runs; and whether the state is that of the fold from the beginning."""
     time = f"@{_time_of(load.events * 3 // 4)}"
     subject = f"s-{load.events // 10:07d}"
-    counted, counts = await _command("--as-of", time, "--source", str(folder), "--projection", "review", "--json")
-    told, _ = await _command("--as-of", time, "--source", str(folder), "--subject", subject, "--json")
+    counted, counts = await _command(load.runs, "--as-of", time, "--source", str(folder), "--projection", "review", "--json")
+    told, _ = await _command(load.runs, "--as-of", time, "--source", str(folder), "--subject", subject, "--json")
     kept, history = tasks[0].source.images(), ArchiveHistory(folder)
     began = perf_counter()
     at_end = [await hash_at(history, kept, REVIEW, task.partition, task.end) for task in tasks[:1]]
@@ -212,10 +213,10 @@ async def _as_of(folder: Path, load: Load, tasks: list[Task], folded: list[Repla
     }
 
 
-async def _command(*arguments: str) -> tuple[Took, Any]:
+async def _command(runs: int, *arguments: str) -> tuple[Took, Any]:
     """The quickest of some runs, and what it said."""
     took, said = list[Took](), b""
-    for _ in range(RUNS):
+    for _ in range(runs):
         began, cpu = perf_counter(), _cpu_of_children()
         said = await said_by([sys.executable, "-m", "infra.cli", "replay", *arguments], cores=frozenset(CORES))
         took.append((round(perf_counter() - began, 2), round(_cpu_of_children() - cpu, 2)))

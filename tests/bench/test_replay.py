@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from infra.bench import replay
 from infra.bench.load import lines
 from infra.history.archive import ArchiveHistory
@@ -18,9 +16,8 @@ async def test_its_archive_is_the_load(tmp_path: Path) -> None:
     assert sorted(raw.value or b"" for raw in raws) == sorted(line[3] for line in lines(300, 20, 1))
 
 
-def test_hashes_are_equal_and_small_loads_judge_no_large_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "RUNS", 1)
-    found = replay.measure(replay.Load(3_000, 100, 2, 1), 500, lambda text: None)
+def test_hashes_are_equal_and_small_loads_judge_no_large_bar() -> None:
+    found = replay.measure(replay.Load(3_000, 100, 2, 1, runs=1), 500, lambda text: None)
     assert found["holds"]["hash_equal"]
     assert found["holds"]["10_million_in_60_seconds"] is None
     assert found["as_of_folded"] == 0

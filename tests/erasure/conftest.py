@@ -1,10 +1,8 @@
 """A whole small system: a broker, an embedded ClickHouse and snapshots under one data directory."""
 
 import asyncio
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
@@ -13,21 +11,9 @@ from infra.kafka import broker
 from infra.kafka.topics import ensure_topics
 from infra.settings import Kafka, Settings
 from infra.wiring import settings
+from tests.importing.conftest import Assay, Said
 
 PARTITIONS = 2
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Assay = Callable[..., Said]
 
 
 @pytest.fixture(scope="package")
